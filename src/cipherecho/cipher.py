@@ -1,0 +1,202 @@
+"""The cipher contract: what the author of a plugin needs to know, and import.
+
+The lowest layer; it imports nothing else of cipherecho.
+
+A plugin is an entry point in the group ``cipherecho.ciphers`` that names a
+**factory**, a class or a function.  The factory's parameters are the cipher's
+options: their names, annotations and defaults are the schema, and its docstring
+is the help.  What the factory returns is a **cipher**: immutable, and shared by
+every connection.  A cipher has one of three shapes, whichever is simplest:
+
+:class:`Substitution`
+    an attribute ``table``: every byte is replaced by another, whatever stands
+    around it.  Has an inverse and the fastest path for nothing.
+:class:`Stateless`
+    a method ``encrypt`` and, if there is an inverse, ``decrypt``: a line's
+    code depends on that line alone.
+:class:`Stateful`
+    a method ``encryptor`` and, if there is an inverse, ``decryptor``: each call
+    makes a fresh transform for one connection, which may remember earlier lines.
+
+None of the three has to be inherited from.  The smallest plugin::
+
+    class Reverse:
+        \"\"\"Sends each line backwards.\"\"\"
+
+        def encrypt(self, body: bytes) -> bytes:
+            return body[::-1]
+
+        decrypt = encrypt
+
+A **body** is a line without its ending: any bytes but LF, possibly none.  What a
+cipher returns for it must be ``bytes`` with no LF and with no more CRs than the
+body had, and at most 16 times the line limit plus 4 KiB long.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+__all__ = [
+    "Cipher",
+    "InputError",
+    "OptionError",
+    "Range",
+    "Stateful",
+    "Stateless",
+    "Substitution",
+    "Transform",
+    "Vector",
+    "letter_table",
+]
+
+Transform: TypeAlias = Callable[[bytes], bytes]
+"""Codes one body, in one direction, for one connection.
+
+A transform that remembers earlier lines keeps what it remembers as plain data in
+attributes of its own (not in a closure, a generator or an object of the system's), so
+that it can be copied with :func:`copy.deepcopy`:
+when a later cipher of a chain rejects a line, the copy takes its place and the
+line has left no trace.  A transform that raises :class:`InputError` must itself
+be as it was before the call.
+"""
+
+
+class _Shape(Protocol):
+    # Without it, a protocol's heirs have an __init__(*args, **kwargs) of typing's until
+    # the first is made, and a factory's parameters are its options.
+    def __init__(self) -> None: ...
+
+
+class Substitution(_Shape, Protocol):
+    """The shape of a cipher that replaces each byte by another one.
+
+    Example: :func:`letter_table` makes the table of a letter substitution.
+    """
+
+    @property
+    def table(self) -> bytes:
+        """256 bytes, in the manner of :meth:`bytes.translate`.
+
+        A bijection that leaves LF and CR where they are.
+        """
+        ...
+
+
+class Stateless(_Shape, Protocol):
+    """The shape of a cipher that codes each line by itself.
+
+    A method ``decrypt`` of the same form makes it invertible.
+    """
+
+    def encrypt(self, body: bytes, /) -> bytes:
+        """Return the code of `body`; :class:`InputError` if it has none."""
+        ...
+
+
+class Stateful(_Shape, Protocol):
+    """The shape of a cipher whose code for a line depends on earlier lines.
+
+    A method ``decryptor`` of the same form makes it invertible.
+    """
+
+    def encryptor(self) -> Transform:
+        """Return a fresh transform, at the start of its state."""
+        ...
+
+
+Cipher: TypeAlias = Substitution | Stateless | Stateful
+
+
+class InputError(ValueError):
+    """Raised by a cipher that has no code for this line, and will for others.
+
+    The client gets the message in an error line, and the connection goes on.
+    The message says what was given and what was expected, in one line; it is
+    escaped and cut in length on its way out.
+    """
+
+    def __str__(self) -> str:
+        """Return the message, or one that has to do if there is none."""
+        return super().__str__() or "the cipher has no code for this line"
+
+
+class OptionError(ValueError):
+    """Raised by a factory that was given an option it can't use.
+
+    `option` is the name of the factory's parameter, `given` the value, and
+    `expected` says what it takes, to follow the word "expected".
+
+    >>> raise OptionError("key", "4711", "one or more letters A-Z")
+    Traceback (most recent call last):
+    cipherecho.cipher.OptionError: option key: got '4711', expected one or more letters A-Z
+    """
+
+    def __init__(self, option: str, given: object, expected: str) -> None:
+        self.option = option.replace("_", "-")
+        self.given = given
+        self.expected = expected
+        super().__init__(f"option {self.option}: got {given!r}, expected {expected}")
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that an option takes, `low` and `high` included.
+
+    It stands in the annotation of a factory's parameter, where it is both
+    checked and shown: ``shift: Annotated[int, Range(0, 25), "places to move"]``.
+
+    >>> 25 in Range(0, 25), str(Range(0, 25))
+    (True, '0 to 25')
+    """
+
+    low: float
+    high: float
+
+    def __contains__(self, number: float) -> bool:
+        return self.low <= number <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low} to {self.high}"
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A known answer: `plaintext` encrypts to `ciphertext`, says `source`.
+
+    Both are text as it would be written to UTF-8; a LF separates the lines of
+    a message, and there is none at the end.  `options` are written as in a
+    specification (``"5"``, ``"key=LEMON"``).  A cipher's vectors are kept on its
+    factory, as an attribute ``vectors``.
+    """
+
+    plaintext: str
+    ciphertext: str
+    source: str
+    options: str = ""
+
+
+def letter_table(cipher_alphabet: str) -> bytes:
+    """Return the table that replaces A to Z by the letters of `cipher_alphabet`.
+
+    Small letters are replaced by the small letters of the same; every other byte,
+    those of non-ASCII letters included, stays as it is.
+
+    Raises:
+      ValueError: `cipher_alphabet` is not the 26 letters A-Z, each once.
+
+    >>> b"Attack!".translate(letter_table("ZYXWVUTSRQPONMLKJIHGFEDCBA"))
+    b'Zggzxp!'
+    """
+    if sorted(cipher_alphabet) != list(string.ascii_uppercase):
+        raise ValueError(
+            f"got the cipher alphabet {cipher_alphabet!r}, "
+            "expected the 26 capital letters A-Z, each once"
+        )
+    coded = cipher_alphabet + cipher_alphabet.lower()
+    return bytes.maketrans(
+        (string.ascii_uppercase + string.ascii_lowercase).encode(), coded.encode()
+    )

@@ -1,0 +1,195 @@
+"""Coding one line: every shape of cipher made into a transform, and its rules kept.
+
+Stands directly on the contract.  What a plugin does wrong is found here.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import cast
+
+from cipherecho.cipher import Cipher, InputError, Stateful, Stateless, Transform
+
+__all__ = [
+    "Coder",
+    "CodingError",
+    "NotACipherError",
+    "check_cipher",
+    "check_coded",
+    "is_stateful",
+    "new_transform",
+    "snapshot",
+    "table_of",
+    "taken_back",
+]
+
+
+class NotACipherError(TypeError):
+    """An object was given for a cipher that has none of the contract's shapes."""
+
+
+class CodingError(Exception):
+    """A cipher broke the contract while it coded a line: the fault of its author."""
+
+
+def check_cipher(candidate: object) -> Cipher:
+    """Return `candidate`, which is known to have one of the contract's shapes now.
+
+    Raises:
+      NotACipherError: it has none, or its table is not one.
+    """
+    if isinstance(candidate, type):
+        raise NotACipherError(
+            f"got the class {candidate.__name__}, expected a cipher that was made with it"
+        )
+    # Whether there is a table is asked without running the property that may make it, so
+    # that an AttributeError in there is not taken for the lack of one.
+    if inspect.getattr_static(candidate, "table", None) is not None:
+        _check_table(candidate, candidate.table)  # type: ignore[attr-defined]
+    elif not _offers(candidate, "encrypt") and not _offers(candidate, "encryptor"):
+        raise NotACipherError(
+            f"got {_type_name(candidate)}, expected a cipher: an object with a table of "
+            "256 bytes, a method encrypt, or a method encryptor"
+        )
+    return cast(Cipher, candidate)
+
+
+def _offers(candidate: object, method: str) -> bool:
+    return callable(getattr(candidate, method, None))
+
+
+def _check_table(owner: object, table: object) -> None:
+    if not isinstance(table, bytes) or len(table) != 256:
+        size = f" of {len(table)}" if isinstance(table, bytes) else ""
+        raise NotACipherError(
+            f"the table of {_type_name(owner)} is {_type_name(table)}{size}, "
+            "expected bytes of length 256"
+        )
+    if len(set(table)) != 256:
+        twice = next(byte for byte in range(256) if table.count(byte) > 1)
+        raise NotACipherError(
+            f"the table of {_type_name(owner)} replaces {table.count(twice)} bytes by "
+            f"0x{twice:02x}, expected a bijection"
+        )
+    if table[0x0A] != 0x0A or table[0x0D] != 0x0D:
+        raise NotACipherError(
+            f"the table of {_type_name(owner)} replaces LF or CR, expected both to stay"
+        )
+
+
+def table_of(cipher: Cipher) -> bytes | None:
+    """Return the 256-byte table of a substitution, None for every other shape."""
+    return getattr(cipher, "table", None)
+
+
+def is_stateful(cipher: Cipher) -> bool:
+    """Return whether the cipher may remember earlier lines."""
+    return table_of(cipher) is None and not _offers(cipher, "encrypt")
+
+
+def new_transform(cipher: Cipher) -> Transform:
+    """Return a transform that encrypts, at the start of its state.
+
+    Raises whatever the cipher raises when it is asked for one.
+    """
+    table = table_of(cipher)
+    if table is not None:
+        return lambda body: body.translate(table)
+    if _offers(cipher, "encrypt"):
+        return cast(Stateless, cipher).encrypt
+    return cast(Stateful, cipher).encryptor()
+
+
+def snapshot(transform: Transform) -> Transform | None:
+    """Return a copy of a transform with its state, or None if it can't be copied.
+
+    Functions are their own copies, so state that is kept in a closure is not copied,
+    and None says so.
+    """
+    try:
+        copied = copy.deepcopy(transform)
+    except Exception:  # whatever a plugin's attributes raise: it is not copyable
+        return None
+    return None if copied is transform else copied
+
+
+def taken_back(before: Transform | None, rejection: InputError) -> Transform:
+    """Return the snapshot `before`, with which a rejected line leaves no trace.
+
+    Raises:
+      CodingError: there is none, so the connection can't go on in step.
+    """
+    if before is None:
+        raise CodingError(
+            "a line was rejected after the cipher's state had moved on, and the state "
+            "can't be copied; keep it in attributes of the transform, not in a closure"
+        ) from rejection
+    return before
+
+
+def check_coded(body: bytes, coded: object) -> bytes:
+    """Return `coded`, which is known to be one line that may answer `body` now.
+
+    Raises:
+      CodingError: it is not bytes, or holds a LF or a CR that `body` did not hold.
+    """
+    if not isinstance(coded, bytes):
+        raise CodingError(f"the cipher returned {_type_name(coded)}, expected bytes")
+    if b"\n" in coded:
+        raise CodingError("the cipher returned a LF, expected one line without its ending")
+    if b"\r" in coded and coded.count(b"\r") > body.count(b"\r"):
+        raise CodingError("the cipher returned a CR that the line did not hold")
+    return coded
+
+
+class Coder:
+    """Codes the lines of one connection, in order, and keeps the cipher's state.
+
+    Args:
+      cipher: whatever :func:`check_cipher` accepts.
+      longest: how many bytes a coded line may have, its ending not counted.
+      each_line_afresh: start every line at the start of the state.
+    """
+
+    __slots__ = ("_cipher", "_keeps_state", "_longest", "_starts_afresh", "_transform")
+
+    def __init__(self, cipher: Cipher, longest: float, *, each_line_afresh: bool = False) -> None:
+        self._cipher = cipher
+        self._longest = longest
+        self._keeps_state = is_stateful(cipher) and not each_line_afresh
+        self._starts_afresh = is_stateful(cipher) and each_line_afresh
+        self._transform: Transform | None = None
+
+    def code(self, body: bytes, ending: bytes) -> bytes:
+        """Return the code of one body, without the ending.
+
+        Raises:
+          InputError: the line can't be coded; the state is as it was before it.
+          CodingError: the cipher broke the contract; the state is lost.
+          Exception: whatever else a faulty cipher raises; the state is lost.
+        """
+        if self._transform is None or self._starts_afresh:
+            self._transform = new_transform(self._cipher)
+        # Only a CR in the body can end up before the LF, so only then is a way
+        # back worth its time.
+        may_misend = b"\r" in body and ending == b"\n"
+        before = snapshot(self._transform) if may_misend and self._keeps_state else None
+        coded = check_coded(body, self._transform(body))
+        if len(coded) > self._longest:
+            raise CodingError(
+                f"the cipher returned {len(coded)} bytes for a line of {len(body)}, "
+                f"expected at most {self._longest}"
+            )
+        if may_misend and coded.endswith(b"\r"):
+            rejection = InputError(
+                "the coded line would end in a CR, which the LF after it would make a CRLF"
+            )
+            if self._keeps_state:
+                self._transform = taken_back(before, rejection)
+            raise rejection
+        return coded
+
+
+def _type_name(thing: object) -> str:
+    return "None" if thing is None else f"an object of type {type(thing).__name__}"
