@@ -1,0 +1,308 @@
+"""One client's conversation, without a socket, a clock or an event loop.
+
+A session takes the bytes that came in and gives the bytes to send back.  Whatever
+drives it (a task on a socket, a pipe, a test) does just this::
+
+    session = Session(cipher)
+    while not session.closed:
+        data = receive()
+        reply = session.receive(data) if data else session.end()
+        send(reply)
+        while session.has_more:
+            send(session.resume())
+
+The contract with clients is kept here: what a line is, what it is answered with, what
+happens to one that is too long or that the cipher rejects.  Above this layer stands the
+server, below it the ciphers, which it knows by the contract alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from math import inf
+
+from cipherecho.cipher import Cipher, InputError
+from cipherecho.coding import Coder, check_cipher, table_of
+from cipherecho.printable import printable
+
+__all__ = ["MAX_LINE", "Closed", "Reply", "Reset", "Session", "error_line"]
+
+# Generous for text, and small enough for a thousand clients that all send lines
+# without an end. (asyncio.StreamReader: 64 KiB; HAProxy: 16 KiB; Postfix: 2 KiB.)
+MAX_LINE = 65_536
+
+# How much longer than the longest line a coded line may be. Morse makes about six
+# characters of one, and base64 of a short authenticated text needs some dozens.
+_LONGEST_CODED = (16, 4096)  # times, plus bytes
+
+# One call answers this much at the most, so that a block of many short lines neither
+# costs unbounded memory with a cipher that makes them long, nor holds up everyone
+# else. A receive of 64 KiB with lines of 16 bytes is still answered at one go.
+_MOST_LINES = 4096
+_MOST_BYTES = 1 << 20
+
+# A reason is cut before what happens next is added to it, or that would be cut off.
+_LONGEST_REASON = 240
+
+
+class Reply(StrEnum):
+    """What a line is answered with."""
+
+    BOTH = "both"
+    """The line, then its code."""
+
+    CIPHER = "cipher"
+    """Its code alone."""
+
+    FILTER = "filter"
+    """Its code alone, as in a pipeline: there are no error lines, a rejected line leaves
+    nothing, and a last line without an ending stays without one."""
+
+
+class Reset(StrEnum):
+    """Where a cipher's state starts afresh."""
+
+    CONNECTION = "connection"
+    LINE = "line"
+
+
+class Closed(StrEnum):
+    """Why a session answers no more."""
+
+    END_OF_INPUT = "end of input"
+    LINE_TOO_LONG = "line too long"
+    CIPHER_FAILED = "cipher failed"
+    BY_SERVER = "closed by the server"
+
+
+class Session:
+    r"""Answers the lines of one client with one cipher.
+
+    Args:
+      cipher: a cipher of any shape that the contract has, shared with other sessions.
+      reply: what a line is answered with.
+      reset: where the cipher's state starts afresh.
+      max_line: the longest body in bytes, its ending not counted; exactly this many are
+        allowed.  None for no limit, and then memory is bounded by the longest line.
+      on_rejected: called with the number of a line (from 1) and the cipher's reason.
+
+    Raises:
+      NotACipherError: `cipher` has none of the contract's shapes.
+
+    >>> from cipherecho.rot13 import Rot13
+    >>> session = Session(Rot13())
+    >>> session.receive(b"Hello\r\nWor")
+    b'Hello\r\nUryyb\r\n'
+    >>> session.end()
+    b'Wor\nJbe\n'
+    """
+
+    __slots__ = (
+        "_coder",
+        "_ended",
+        "_longest",
+        "_on_rejected",
+        "_overlong",
+        "_pending",
+        "_reply",
+        "_rest",
+        "_table",
+        "_unterminated",
+        "closed",
+        "failure",
+        "lines",
+        "rejected",
+    )
+
+    def __init__(
+        self,
+        cipher: Cipher,
+        *,
+        reply: Reply = Reply.BOTH,
+        reset: Reset = Reset.CONNECTION,
+        max_line: int | None = MAX_LINE,
+        on_rejected: Callable[[int, InputError], None] | None = None,
+    ) -> None:
+        self._longest: float = inf if max_line is None else max_line
+        times, plus = _LONGEST_CODED
+        self._coder = Coder(
+            check_cipher(cipher),
+            times * self._longest + plus,
+            each_line_afresh=reset is Reset.LINE,
+        )
+        self._table = table_of(cipher)
+        self._reply = reply
+        self._on_rejected = on_rejected
+        self._rest = bytearray()  # of a line that has begun
+        self._pending: list[bytes] = []  # complete lines without their LF, the next one last
+        self._overlong = False  # the line after those is too long
+        self._ended = False  # nothing comes after those
+        self._unterminated = False  # the last of those had no ending
+        self.closed: Closed | None = None
+        """Why nothing more is answered; None while it is."""
+        self.failure: BaseException | None = None
+        """What a faulty cipher raised, for the log, with its traceback."""
+        self.lines = 0
+        """How many lines were answered, the rejected ones included (a filter with a
+        table does not look for lines, and counts none)."""
+        self.rejected = 0
+        """How many lines the cipher rejected."""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether :meth:`resume` has more to send for what was received."""
+        return bool(self._pending)
+
+    @property
+    def has_begun_line(self) -> bool:
+        """Whether part of a line was received, and its end was not."""
+        return bool(self._rest)
+
+    def receive(self, data: bytes) -> bytes:
+        """Return what to send for `data`, however it was cut on its way.
+
+        To be called when :attr:`has_more` is False, like :meth:`end`.  What comes after
+        the session is closed is discarded.
+        """
+        if self.closed:
+            return b""
+        if self._table is not None and self._reply is Reply.FILTER and self._longest == inf:
+            # Nothing depends on where the lines end, so none has to be waited for.
+            return data.translate(self._table)
+        complete = data.rfind(b"\n") + 1
+        if not complete:
+            self._begin_line(data)
+            return self.resume() if self._overlong else b""
+        # The commonest case, one receive that is whole lines, is not copied.
+        block = data if complete == len(data) else data[:complete]
+        if self._rest:
+            block = b"".join((self._rest, block))
+            self._rest.clear()
+        if complete < len(data):
+            self._begin_line(data[complete:])
+        if self._table is not None and not self._pending and not self._may_hold_overlong(block):
+            reply = self._answer_block(block, self._table)
+            return reply + self.resume() if self._overlong else reply
+        lines = block.split(b"\n")
+        lines.pop()  # nothing, after the last LF
+        self._queue(lines)
+        return self.resume()
+
+    def end(self) -> bytes:
+        """Return what to send when the client will send no more.
+
+        A rest without an ending is answered as though it had ended in LF.
+        """
+        if self.closed:
+            return b""
+        self._ended = True
+        if self._rest:
+            self._unterminated = True
+            self._queue([bytes(self._rest)])
+            self._rest.clear()
+        return self.resume()
+
+    def resume(self) -> bytes:
+        """Return more of what to send, as long as :attr:`has_more`."""
+        reply: list[bytes] = []
+        size = 0
+        while self._pending and len(reply) < _MOST_LINES and size < _MOST_BYTES:
+            answer = self._answer(self._pending.pop())
+            if self._unterminated and not self._pending and self._reply is Reply.FILTER:
+                answer = answer.removesuffix(b"\n")
+            reply.append(answer)
+            size += len(answer)
+        if not self._pending and not self.closed:
+            if self._overlong:
+                message = f"got a line of more than {self._longest} bytes, expected at most that"
+                reply.append(self._close(Closed.LINE_TOO_LONG, message))
+            elif self._ended:
+                self.closed = Closed.END_OF_INPUT
+        return b"".join(reply)
+
+    def close(self, message: str) -> bytes:
+        """Return an error line to send last; empty if the session is closed already.
+
+        The message says what was given and what was expected; what happens next is
+        added to it.  Lines that were received and not answered are dropped.
+        """
+        return b"" if self.closed else self._close(Closed.BY_SERVER, message)
+
+    def _begin_line(self, data: bytes) -> None:
+        self._rest += data
+        if self._is_overlong(self._rest):
+            self._rest.clear()
+            self._overlong = True
+
+    def _is_overlong(self, line: bytes | bytearray) -> bool:
+        # A CR at the end may yet turn out to be half of the ending.
+        return len(line) > self._longest and len(line) - line.endswith(b"\r") > self._longest
+
+    def _may_hold_overlong(self, block: bytes) -> bool:
+        longest = self._longest
+        return len(block) > longest and max(map(len, block.split(b"\n"))) > longest
+
+    def _queue(self, lines: list[bytes]) -> None:
+        if self._longest < inf:
+            for number, line in enumerate(lines):
+                if self._is_overlong(line):
+                    del lines[number:]
+                    self._rest.clear()
+                    self._overlong = True
+                    break
+        self._pending[:0] = reversed(lines)
+
+    def _answer_block(self, block: bytes, table: bytes) -> bytes:
+        """Answer whole lines at once; a table leaves every ending as it is."""
+        coded = block.translate(table)
+        lines = block.count(b"\n")
+        self.lines += lines
+        if self._reply is not Reply.BOTH:
+            return coded
+        if lines == 1:
+            return block + coded
+        # Interleaved by two slice assignments; the last piece of each is empty.
+        reply = [b""] * (2 * lines + 1)
+        reply[0:-1:2] = block.split(b"\n")[:-1]
+        reply[1:-1:2] = coded.split(b"\n")[:-1]
+        return b"\n".join(reply)
+
+    def _answer(self, line: bytes) -> bytes:
+        self.lines += 1
+        body, ending = (line[:-1], b"\r\n") if line.endswith(b"\r") else (line, b"\n")
+        echo = body + ending if self._reply is Reply.BOTH else b""
+        try:
+            return echo + self._coder.code(body, ending) + ending
+        except InputError as rejection:
+            self.rejected += 1
+            if self._on_rejected is not None:
+                self._on_rejected(self.lines, rejection)
+            then = "this line is skipped, the connection goes on"
+            return echo + self._error_line(str(rejection), then, ending)
+        except KeyboardInterrupt:
+            raise  # it is meant for the whole program, wherever it happens to arrive
+        except BaseException as failure:  # an exit, and a panic in Rust, are no Exception
+            self.failure = failure
+            message = f"the cipher failed on this line ({type(failure).__name__})"
+            return echo + self._close(Closed.CIPHER_FAILED, message, ending)
+
+    def _close(self, why: Closed, message: str, ending: bytes = b"\n") -> bytes:
+        self.closed = why
+        self._pending.clear()
+        self._rest.clear()
+        return self._error_line(message, "closing the connection", ending)
+
+    def _error_line(self, message: str, then: str, ending: bytes) -> bytes:
+        if self._reply is Reply.FILTER:
+            return b""
+        return error_line(f"{printable(message, _LONGEST_REASON)}; {then}", ending)
+
+
+def error_line(message: str, ending: bytes = b"\n") -> bytes:
+    r"""Return the line that tells a client of an error, its ending included.
+
+    >>> error_line("the server is full")
+    b'!error: the server is full\n'
+    """
+    return b"!error: " + printable(message).encode() + ending
