@@ -1,0 +1,150 @@
+"""Specifications: how a cipher and its options are written on a command line.
+
+::
+
+    caesar                          the name
+    caesar:5                        a bare first value is the first option
+    enigma:rotors="I II III",start=AAA
+    caesar@cipherecho-classical:5   from this distribution, where two have the name
+
+Inside quotes (``"`` or ``'``) everything stands for itself but the backslash; a
+backslash makes any character stand for itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+__all__ = ["SelectionError", "Specification", "SpecificationError", "fold", "parse"]
+
+
+class SelectionError(Exception):
+    """The cipher that was asked for can't be used; the base of all reasons why."""
+
+
+class SpecificationError(SelectionError):
+    """The text of a specification is not of the form above.
+
+    `text` is what was given.
+    """
+
+    def __init__(self, text: str, problem: str) -> None:
+        self.text = text
+        super().__init__(f"cipher {text!r}: {problem}")
+
+
+@dataclass(frozen=True)
+class Specification:
+    """A cipher's name and options, parsed and not yet looked up.
+
+    `first` is the bare first value, `options` the others in the order given, with
+    names folded.
+
+    >>> parse("Enigma:rotors='I II III',start=AAA")
+    Specification(name='enigma', distribution=None, first=None, \
+options=(('rotors', 'I II III'), ('start', 'AAA')))
+    """
+
+    name: str
+    distribution: str | None = None
+    first: str | None = None
+    options: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        """Return text that parses to an equal specification."""
+        values = [] if self.first is None else [_quoted(self.first)]
+        values += [f"{_quoted(name)}={_quoted(value)}" for name, value in self.options]
+        origin = f"@{self.distribution}" if self.distribution else ""
+        return f"{self.name}{origin}" + (":" + ",".join(values) if values else "")
+
+
+def fold(name: str) -> str:
+    """Return the form in which names are compared: small letters and hyphens.
+
+    >>> fold("Rail_Fence")
+    'rail-fence'
+    """
+    return re.sub(r"[_.]", "-", name).lower()
+
+
+def parse(text: str) -> Specification:
+    """Return the specification that `text` is written for.
+
+    Raises:
+      SpecificationError: with what is wrong, and where.
+    """
+    head, colon, tail = text.partition(":")
+    name, at, distribution = head.strip().partition("@")
+    if not name:
+        raise SpecificationError(text, "expected a name first, such as rot13 or caesar:5")
+    if at and not distribution:
+        raise SpecificationError(text, "expected the name of a package after '@'")
+    first: str | None = None
+    options: list[tuple[str, str]] = []
+    if colon and not tail:
+        raise SpecificationError(text, "expected options after ':', or no ':'")
+    for number, (option, value) in enumerate(_split(text, tail) if colon else ()):
+        if option is not None:
+            if option in dict(options):
+                raise SpecificationError(text, f"option {option} is given twice")
+            options.append((option, value))
+        elif number == 0:
+            first = value
+        else:
+            raise SpecificationError(
+                text,
+                f"expected NAME=VALUE, got {value!r}: only the first value can go without its "
+                "name (a comma inside a value is written \\,)",
+            )
+    return Specification(fold(name), fold(distribution) or None, first, tuple(options))
+
+
+# A value is made of these: what is quoted, what is escaped, and what is plain.
+_PIECE = re.compile(
+    r""" "(?P<double>(?:[^"\\]|\\.)*)" | '(?P<single>(?:[^'\\]|\\.)*)'
+       | \\(?P<escaped>.) | (?P<equals>=) | (?P<comma>,) | (?P<plain>[^"'\\=,]+) """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def _pieces(text: str, tail: str) -> Iterator[tuple[str, str]]:
+    """Yield what each piece of `tail` is, and what it stands for."""
+    position = 0
+    while position < len(tail):
+        piece = _PIECE.match(tail, position)
+        if piece is None:
+            what = "a character after the \\" if tail[position] == "\\" else "a closing quote"
+            raise SpecificationError(text, f"expected {what}")
+        kind = piece.lastgroup or ""
+        content = piece[kind]
+        if kind in ("double", "single"):
+            content = re.sub(r"\\(.)", r"\1", content, flags=re.DOTALL)
+        yield kind, content
+        position = piece.end()
+
+
+def _split(text: str, tail: str) -> Iterator[tuple[str | None, str]]:
+    """Yield the options in `tail`, the name None where there is none."""
+    name: str | None = None
+    value: str | None = None  # None until something gives it, be it empty quotes
+    for kind, content in chain(_pieces(text, tail), [("comma", ",")]):
+        if kind == "comma":
+            if name is None and value is None:
+                raise SpecificationError(text, "expected an option before and after each comma")
+            yield name, value or ""
+            name = value = None
+        elif kind == "equals" and name is None:
+            name, value = fold((value or "").strip()), None
+            if not name:
+                raise SpecificationError(text, "expected the name of an option before '='")
+        else:
+            value = (value or "") + content
+
+
+def _quoted(value: str) -> str:
+    if value and not re.search(r"""[\s"'\\=,]""", value):
+        return value
+    return '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'
