@@ -1,0 +1,47 @@
+"""How much one client, and all of them together, may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from cipherecho.session import MAX_LINE
+
+__all__ = ["Limits"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The bounds of a server. Times are in seconds; ``math.inf`` is no bound.
+
+    Raises:
+      ValueError: one of them is not more than 0.
+    """
+
+    max_line: int = MAX_LINE
+    """The longest body of a line in bytes, its ending not counted, inclusive."""
+
+    max_connections: int = 1000
+    """How many clients are served at once; one more is told that the server is full.
+    Fewer, if the process may not open so many descriptors."""
+
+    idle_timeout: float = 300
+    """How long no byte may come from a client. (HAProxy and nginx have 60 s or so
+    for requests; people who try a cipher in a terminal think for longer.)"""
+
+    line_timeout: float = 300
+    """How long a line may take from its first byte to its ending, so that a byte now and
+    then does not hold a connection for ever."""
+
+    write_timeout: float = 30
+    """How long a client may take to take the reply to what was received at one go, which
+    is some 128 KiB at most with ordinary ciphers: a modem of 1998 does that."""
+
+    grace: float = 8
+    """How long a shutdown may take before the connections that are left are cut. (Docker
+    kills after 10 s, Kubernetes after 30 s, so leave room below those.)"""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not value > 0:
+                raise ValueError(f"{field.name}: got {value!r}, expected more than 0")

@@ -1,0 +1,111 @@
+"""Listening sockets: opened for endpoints, named, and closed with what they leave behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import stat
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+import trio
+
+from cipherecho.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
+
+__all__ = ["ListenError", "endpoint_of", "has_backlog", "open_listeners"]
+
+
+class ListenError(OSError):
+    """The system does not let us listen at `endpoint`; ``__cause__`` is what it said."""
+
+    def __init__(self, endpoint: Endpoint, cause: OSError) -> None:
+        self.endpoint = endpoint
+        # A look-up of a name that fails has an error number of another kind.
+        looked_up = isinstance(cause, socket.gaierror)
+        hint = "" if looked_up else _HINTS.get(cause.errno or 0, "")
+        reason = cause.strerror or str(cause)
+        super().__init__(f"can't listen on {endpoint}: {reason}{hint}")
+
+
+_HINTS = {
+    errno.EADDRINUSE: "; stop what listens there, or choose another (port 0 picks a free one)",
+    errno.EACCES: "; choose a port above 1023, or a directory that you may write to",
+    errno.EADDRNOTAVAIL: "; expected an address of this machine",
+}
+
+
+@asynccontextmanager
+async def open_listeners(endpoints: Iterable[Endpoint]) -> AsyncIterator[list[trio.SocketListener]]:
+    """Listen at all of `endpoints`, or at none, and close the listeners at the end.
+
+    A host name with several addresses makes a listener for each.  A Unix socket that
+    nobody listens on any more is replaced; ours is removed at the end.
+
+    Raises:
+      ListenError: the system refuses one of them.
+    """
+    async with AsyncExitStack() as stack:
+        listeners: list[trio.SocketListener] = []
+        for endpoint in endpoints:
+            try:
+                if isinstance(endpoint, UnixEndpoint):
+                    opened = [await _open_unix(endpoint.path)]
+                    stack.callback(_remove_socket, endpoint.path)
+                else:
+                    opened = await trio.open_tcp_listeners(endpoint.port, host=endpoint.host)
+            except OSError as cause:
+                raise ListenError(endpoint, cause) from cause
+            for listener in opened:
+                stack.push_async_callback(listener.aclose)
+            listeners += opened
+        yield listeners
+
+
+async def _open_unix(path: str) -> trio.SocketListener:
+    unix = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        try:
+            await unix.bind(path)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not _is_stale(path):
+                raise
+            _remove_socket(path)
+            await unix.bind(path)
+        unix.listen(socket.SOMAXCONN)
+    except BaseException:
+        unix.close()
+        raise
+    return trio.SocketListener(unix)
+
+
+def _is_stale(path: str) -> bool:
+    """Return whether `path` is a socket that its server left behind when it ended."""
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        if stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116
+            probe.setblocking(False)
+            return probe.connect_ex(path) == errno.ECONNREFUSED
+    return False
+
+
+def _remove_socket(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108
+
+
+def endpoint_of(listener: trio.SocketListener) -> Endpoint:
+    """Return where `listener` really listens, with the port that the system picked."""
+    address = listener.socket.getsockname()
+    if listener.socket.family == socket.AF_UNIX:
+        return UnixEndpoint(os.fsdecode(address))
+    return TcpEndpoint(address[0], address[1])
+
+
+def has_backlog(listener: trio.SocketListener) -> bool:
+    """Return whether the kernel holds a connection that was not accepted yet."""
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([listener.socket.fileno()], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(listener.socket.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,0 +1,474 @@
+"""The server, on real sockets: many connections, limits, faults and shutdown.
+
+Waits here are for something to happen, and bounded; what has to happen by the clock is
+tested with a clock of our own in test_connection.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from cipherecho.cipher import Cipher
+from cipherecho.coding import NotACipherError
+from cipherecho.endpoint import TcpEndpoint
+from cipherecho.limits import Limits
+from cipherecho.listeners import open_listeners
+from cipherecho.rot13 import Rot13
+from cipherecho.server import serve
+from cipherecho.session import Reply
+from tests.ciphers import FAULTY, Faulty, Numbered
+
+LOOPBACK = TcpEndpoint("127.0.0.1", 0)
+
+# Far more than anything here takes; a hang ends as a failure.
+PATIENCE = 20
+
+
+class Served:
+    """A running server, and ways to talk to it."""
+
+    def __init__(self, endpoint: TcpEndpoint) -> None:
+        self.endpoint = endpoint
+        self.shutdown = trio.Event()
+        self.ended = trio.Event()
+
+    async def connect(self) -> trio.SocketStream:
+        return await trio.open_tcp_stream(self.endpoint.host, self.endpoint.port)
+
+    def connect_now(self) -> socket.socket:
+        """Connect without giving the server a turn, so that the connection waits."""
+        return socket.create_connection((self.endpoint.host, self.endpoint.port))
+
+    async def ask(self, line: bytes) -> bytes:
+        """Return the answer to `line` on a connection of its own."""
+        async with await self.connect() as client:
+            await client.send_all(line)
+            await client.send_eof()
+            return await read_to_end(client)
+
+
+@asynccontextmanager
+async def serving(
+    cipher: Cipher | None = None, limits: Limits | None = None, reply: Reply = Reply.BOTH
+) -> AsyncIterator[Served]:
+    """Run a server; at the end it is shut down, and has to return by itself."""
+    with trio.fail_after(PATIENCE):
+        async with open_listeners([LOOPBACK]) as listeners, trio.open_nursery() as nursery:
+            server = Served(LOOPBACK)
+
+            async def run(task_status: trio.TaskStatus[list[TcpEndpoint]]) -> None:
+                await serve(
+                    listeners,
+                    cipher or Rot13(),
+                    limits,
+                    reply=reply,
+                    shutdown=server.shutdown,
+                    task_status=task_status,  # type: ignore[arg-type]
+                )
+                server.ended.set()
+
+            [server.endpoint] = await nursery.start(run)
+            yield server
+            server.shutdown.set()
+            await server.ended.wait()
+
+
+async def read_to_end(client: trio.SocketStream) -> bytes:
+    return b"".join([bytes(part) async for part in client])
+
+
+async def read_exactly(client: trio.SocketStream, size: int) -> bytes:
+    received = b""
+    while len(received) < size:
+        part = await client.receive_some(size - len(received))
+        assert part, f"the connection ended after {received!r}"
+        received += part
+    return received
+
+
+def reset(client: socket.socket) -> None:
+    """Close with a reset instead of a farewell."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+async def until(condition: object, records: list[logging.LogRecord], count: int) -> None:
+    """Wait until `count` records say `condition`."""
+    with trio.fail_after(PATIENCE):
+        while sum(str(condition) in record.getMessage() for record in records) < count:
+            await trio.sleep(0.001)
+
+
+# Serving
+
+
+async def test_start_gives_the_bound_address() -> None:
+    async with serving() as server:
+        assert server.endpoint.host == "127.0.0.1"
+        assert server.endpoint.port > 0
+        assert await server.ask(b"Hello\n") == b"Hello\nUryyb\n"
+
+
+async def test_limits_and_reply_are_those_given() -> None:
+    async with serving(limits=Limits(max_line=5), reply=Reply.CIPHER) as server:
+        assert await server.ask(b"Hello\n") == b"Uryyb\n"
+        assert (await server.ask(b"Hello!\n")).startswith(b"!error: got a line of more than 5")
+
+
+async def test_two_connections_never_share_a_cipher_state() -> None:
+    async with serving(Numbered(), reply=Reply.CIPHER) as server:
+        one, two = await server.connect(), await server.connect()
+        async with one, two:
+            for number in (b"1", b"2", b"3"):
+                for client in (one, two):
+                    await client.send_all(b"x\n")
+                    assert await read_exactly(client, 4) == number + b" x\n"
+
+
+async def test_what_is_no_cipher_is_refused_and_the_listeners_closed() -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    with pytest.raises(NotACipherError):
+        await serve(listeners, object())  # type: ignore[arg-type]
+    assert listeners[0].socket.fileno() == -1
+
+
+async def test_cancelling_closes_every_connection_and_listener() -> None:
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        [endpoint] = await nursery.start(serve, listeners, Rot13())
+        client = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+        await client.send_all(b"a\n")
+        assert await read_exactly(client, 4) == b"a\nn\n"
+        nursery.cancel_scope.cancel()
+    with trio.fail_after(PATIENCE):
+        assert await client.receive_some() == b""
+    await client.aclose()
+    assert listeners[0].socket.fileno() == -1
+
+
+# TRAPS: one client's reset ends a Trio server
+
+
+async def test_a_reset_at_any_moment_ends_that_connection_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "cipherecho")
+    async with serving() as server:
+        in_backlog = server.connect_now()
+        reset(in_backlog)
+        sent = [b"", b"mid-line", b"a line\n", b"many lines\n" * 5000]
+        for data in sent:
+            in_backlog = server.connect_now()
+            in_backlog.sendall(data)
+            reset(in_backlog)
+        for data in sent:
+            client = server.connect_now()
+            client.sendall(data)
+            async with await server.connect() as other:  # the server has its turns
+                await other.send_all(b"a\n")
+                await read_exactly(other, 4)
+            reset(client)
+        assert await server.ask(b"Hello\n") == b"Hello\nUryyb\n"
+        total = 1 + len(sent) + len(sent) * 2 + 1
+        await until("closed: ", caplog.records, total)
+    closed = [record for record in caplog.records if "closed: " in record.message]
+    assert len(closed) == total
+    assert all(record.exc_info is None for record in caplog.records)
+
+
+async def test_a_reset_in_the_middle_of_a_reply_ends_that_connection_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "cipherecho")
+    async with serving() as server:
+        client = await server.connect()
+        with trio.move_on_after(0.2):  # until the server can't send, and reads no more
+            while True:
+                await client.send_all(b"a line\n" * 9000)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await client.aclose()
+        await until("reset by the client", caplog.records, 1)
+        assert await server.ask(b"Hello\n") == b"Hello\nUryyb\n"
+    assert all(record.exc_info is None for record in caplog.records)
+
+
+# TRAPS: line buffers without bound; closing with unread input loses the last reply
+
+
+async def test_an_endless_line_is_refused_and_its_client_always_hears_of_it() -> None:
+    async with serving() as server:
+        for _ in range(50):
+            async with await server.connect() as client:
+                answer = b""
+
+                async def send_on(client: trio.SocketStream = client) -> None:
+                    for _ in range(40):
+                        await client.send_all(b"x" * 10_000)
+                    await client.send_eof()
+
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(send_on)
+                    answer = await read_to_end(client)
+                assert answer == (
+                    b"!error: got a line of more than 65536 bytes, expected at most that; "
+                    b"closing the connection\n"
+                )
+
+
+# TRAPS: replies pile up for a client that does not read
+
+
+async def test_a_client_that_does_not_read_is_not_read_from_and_harms_nobody() -> None:
+    async with serving(limits=Limits(grace=0.1)) as server:
+        greedy = await server.connect()
+        sent = 0
+        with trio.move_on_after(0.3):
+            while True:
+                await greedy.send_all(b"a line\n" * 9000)
+                sent += 1
+        # Socket buffers on both sides hold some megabytes; a server that read on
+        # would have taken hundreds by now.
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with trio.move_on_after(0.3) as scope:
+            await greedy.send_all(b"a line\n" * 9000)
+            await greedy.send_all(b"a line\n" * 9000)
+        assert scope.cancelled_caught
+        for _ in range(100):
+            assert await server.ask(b"Hello\n") == b"Hello\nUryyb\n"
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 1024  # KiB
+        await trio.aclose_forcefully(greedy)
+
+
+# WIRE: the server is full
+
+
+async def test_a_full_server_tells_whoever_connects_and_serves_on() -> None:
+    async with serving(limits=Limits(max_connections=2)) as server:
+        async with await server.connect() as one, await server.connect() as two:
+            for client in (one, two):
+                await client.send_all(b"a\n")
+                assert await read_exactly(client, 4) == b"a\nn\n"
+            assert await server.ask(b"") == (
+                b"!error: the server is full, serving 2; closing, try again later\n"
+            )
+            await one.send_all(b"b\n")
+            assert await read_exactly(one, 4) == b"b\no\n"
+
+
+async def test_a_flood_of_connections_to_a_full_server_is_told_once_a_second(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING, "cipherecho")
+    async with serving(limits=Limits(max_connections=1)) as server:
+        async with await server.connect() as one:
+            await one.send_all(b"a\n")
+            await read_exactly(one, 4)
+            begin = time.monotonic()
+            for _ in range(100):
+                assert (await server.ask(b"")).startswith(b"!error: the server is full")
+            elapsed = time.monotonic() - begin
+    assert 1 <= len(caplog.records) <= 1 + elapsed
+
+
+# TRAPS: connection counters that leak on one exit path
+
+
+@pytest.mark.parametrize("path", ["end", "reset", "overlong", "fault", "idle", "write", "line"])
+async def test_every_way_to_end_gives_the_place_back(path: str) -> None:
+    limits = Limits(
+        max_connections=1,
+        max_line=1000,
+        idle_timeout=0.01 if path == "idle" else 60,
+        line_timeout=0.01 if path == "line" else 60,
+        write_timeout=0.01 if path == "write" else 60,
+    )
+    async with serving(Faulty(lambda body: 1 / 0), limits) as server:
+        for _ in range(3):
+            async with await server.connect() as client:
+                while True:  # until the place of the one before is given back
+                    await client.send_all(b"a\n")
+                    first = await client.receive_some(2)
+                    if first == b"a\n":
+                        break
+                    await client.aclose()
+                    client = await server.connect()
+                if path == "end":
+                    await client.send_eof()
+                elif path == "reset":
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    continue
+                elif path == "overlong":
+                    await client.send_all(b"x" * 1001)
+                elif path == "fault":
+                    await client.send_all(b"!\n")
+                elif path == "line":
+                    await client.send_all(b"begun")
+                elif path == "write":
+                    with suppress(trio.BrokenResourceError):
+                        while True:
+                            await client.send_all(b"a line\n" * 9000)
+                    continue
+                await read_to_end(client)
+
+
+# TRAPS: out of descriptors
+
+
+def descriptors_open() -> int:
+    return sum(1 for _ in Path("/dev/fd").iterdir())
+
+
+@contextmanager
+def no_descriptors_left() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = descriptors_open()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, hard))
+    try:
+        with ExitStack() as stack:
+            try:
+                while True:
+                    stack.enter_context(Path(os.devnull).open("rb"))
+            except OSError:
+                yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_without_descriptors_it_waits_quietly_and_comes_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING, "cipherecho")
+    async with serving() as server:
+        client = trio.socket.socket()
+        with no_descriptors_left():
+            await client.connect((server.endpoint.host, server.endpoint.port))
+            stream = trio.SocketStream(client)
+            await stream.send_all(b"Hello\n")
+            cpu = time.process_time()
+            with trio.move_on_after(1.2) as scope:
+                await stream.receive_some()
+            assert scope.cancelled_caught
+            assert time.process_time() - cpu < 0.05 * 1.2
+        with trio.fail_after(1):
+            assert await read_exactly(stream, 12) == b"Hello\nUryyb\n"
+        await stream.aclose()
+    messages = [record.message for record in caplog.records]
+    assert 1 <= len(messages) <= 2
+    assert messages[0] == "can't accept connections for now: Too many open files"
+    assert all(record.exc_info is None for record in caplog.records)
+
+
+async def test_the_connection_cap_is_kept_below_the_descriptor_limit(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors_open() + 60, hard))
+    try:
+        async with serving(limits=Limits(max_connections=5000)) as server:
+            assert await server.ask(b"Hello\n") == b"Hello\nUryyb\n"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "connections at once, not 5000" in caplog.text
+
+
+# Plugins that fail
+
+
+@pytest.mark.parametrize("fault", FAULTY)
+async def test_a_faulty_cipher_ends_its_connection_and_no_other(fault: str) -> None:
+    async with serving(FAULTY[fault]) as server, await server.connect() as bystander:
+        await bystander.send_all(b"before\n")
+        await read_exactly(bystander, 14)
+        answer = await server.ask(b"fail!\nnever answered\n")
+        echo, error, rest = answer.split(b"\n")
+        assert echo == b"fail!"
+        assert error.startswith(b"!error: the cipher failed on this line")
+        assert rest == b""
+        await bystander.send_all(b"after\n")
+        assert await read_exactly(bystander, 12) == b"after\nafter\n"
+
+
+async def test_the_traceback_of_a_fault_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "cipherecho")
+    async with serving(Faulty(lambda body: 1 / 0)) as server:
+        for _ in range(5):
+            await server.ask(b"!\n")
+    assert [record.exc_info is not None for record in caplog.records] == [True, False]
+    assert "bug of its plugin" in caplog.records[0].message
+    assert "ZeroDivisionError" in caplog.records[1].message
+
+
+# WIRE: shutdown
+
+
+async def test_connections_in_the_backlog_are_served_before_the_listener_closes() -> None:
+    async with serving() as server:
+        # None of this gives the server a turn.
+        clients = [server.connect_now() for _ in range(100)]
+        for client in clients:
+            client.sendall(b"Hello\n")
+        server.shutdown.set()
+        await server.ended.wait()
+        for client in clients:
+            with client:
+                assert client.recv(100) == b"Hello\nUryyb\n"
+                assert client.recv(100) == b""
+
+
+async def test_shutdown_answers_what_was_received_and_closes_idle_connections() -> None:
+    async with serving() as server, await server.connect() as idle, await server.connect() as busy:
+        await busy.send_all(b"one\ntwo\nthr")
+        server.shutdown.set()
+        assert await read_to_end(busy) == b"one\nbar\ntwo\ngjb\n"
+        assert await read_to_end(idle) == b""
+        await idle.send_eof()
+        await busy.send_eof()
+        await server.ended.wait()
+        with pytest.raises(OSError, match="all attempts to connect"):
+            await server.connect()
+
+
+async def test_a_client_that_does_not_read_cannot_extend_the_grace_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving(limits=Limits(grace=0.2, write_timeout=60)) as server:
+        greedy = await server.connect()
+        with trio.move_on_after(0.2):
+            while True:
+                await greedy.send_all(b"a line\n" * 9000)
+        server.shutdown.set()
+        begin = trio.current_time()
+        await server.ended.wait()
+        assert 0.2 <= trio.current_time() - begin < 2
+        await greedy.aclose()
+    assert "shutdown took longer than 0.2 s" in caplog.text
+
+
+async def test_shutdown_with_nobody_connected_is_immediate() -> None:
+    async with serving(limits=Limits(grace=60)) as server:
+        server.shutdown.set()
+        with trio.fail_after(1):
+            await server.ended.wait()
+
+
+async def test_serve_can_be_started_with_keywords_of_its_own() -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        start = partial(serve, reply=Reply.CIPHER)
+        [endpoint] = await nursery.start(start, listeners, Rot13(), Limits(max_line=10))
+        async with await trio.open_tcp_stream(endpoint.host, endpoint.port) as client:
+            await client.send_all(b"Hello\n")
+            assert await read_exactly(client, 6) == b"Uryyb\n"
+        nursery.cancel_scope.cancel()
