@@ -140,6 +140,15 @@ async def test_no_idle_time_is_no_bound(autojump_clock: MockClock) -> None:
         await one.client.send_eof()
 
 
+async def test_what_comes_in_the_last_instant_is_in_time(mock_clock: MockClock) -> None:
+    async with served(limits=Limits(idle_timeout=60)) as one:
+        await wait_all_tasks_blocked()
+        await one.client.send_all(b"Hello\n")
+        mock_clock.jump(60)  # before the server has its turn
+        assert await one.client.receive_some() == b"Hello\nUryyb\n"
+        await one.client.send_eof()
+
+
 # TRAPS: an idle client that sends one byte a minute
 
 

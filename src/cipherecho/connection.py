@@ -72,13 +72,13 @@ class Connection:
         self._limits = limits
         self._peer = peer
         self._report = report
-        # One scope whose deadline moves: a scope for each receive and send halves the
-        # throughput.
+        # Its deadline moves: a scope for each receive and send halves the throughput.
         self._scope = trio.CancelScope()
         self._waiting = _Waiting.INPUT
         self._line_number = 0
         self._line_deadline = inf
         self._last_call = inf  # set when draining
+        self._reply = b""  # still to be sent
         self._received = 0
         self._sent = 0
 
@@ -120,14 +120,18 @@ class Connection:
 
     async def _converse(self) -> str:
         """Exchange lines until there is a reason to stop; return that."""
-        with self._scope:
-            await self._answer_all()
+        over = False
+        while not over:
+            with trio.CancelScope() as self._scope:
+                over = await self._exchange()
+            if self._scope.cancelled_caught:
+                break
         if self._session.closed is Closed.END_OF_INPUT:
             return self._session.closed
         if self._session.closed is not None:  # its error line is sent
             await close_gently(self._stream)
             return self._session.closed
-        if self._waiting is _Waiting.OUTPUT:
+        if self._waiting is _Waiting.OUTPUT and not over:
             return "write timeout"
         reason, message = self._why_input_ended()
         last_words = self._session.close(message) if message else b""
@@ -135,15 +139,29 @@ class Connection:
         await close_gently(self._stream, last_words)
         return reason
 
-    async def _answer_all(self) -> None:
-        while self._session.closed is None:
-            self._wait_for_input()
-            data = bytes(await self._stream.receive_some(_RECEIVE_BYTES))
-            self._received += len(data)
-            reply = self._session.receive(data) if data else self._session.end()
-            await self._send(reply)
-            while self._session.has_more:
-                await self._send(self._session.resume())
+    async def _exchange(self) -> bool:
+        """Receive and send in turn; return whether there is no more to do.
+
+        If there is, the scope's time ran out in the instant when what it waited for came:
+        that was in time, and needs a new scope to go on in.
+        """
+        while not self._scope.cancel_called:
+            if self._reply:
+                self._waiting = _Waiting.OUTPUT
+                self._scope.deadline = trio.current_time() + self._limits.write_timeout
+                await self._stream.send_all(self._reply)
+                self._sent += len(self._reply)
+                self._reply = b""
+            elif self._session.has_more:
+                self._reply = self._session.resume()
+            elif self._session.closed or trio.current_time() >= self._last_call:
+                return True
+            else:
+                self._wait_for_input()
+                data = bytes(await self._stream.receive_some(_RECEIVE_BYTES))
+                self._received += len(data)
+                self._reply = self._session.receive(data) if data else self._session.end()
+        return False
 
     def _wait_for_input(self) -> None:
         now = trio.current_time()
@@ -157,13 +175,6 @@ class Connection:
             deadline = min(deadline, now + _QUIET_SECONDS, self._last_call)
         self._waiting = _Waiting.INPUT
         self._scope.deadline = deadline
-
-    async def _send(self, reply: bytes) -> None:
-        if reply:
-            self._waiting = _Waiting.OUTPUT
-            self._scope.deadline = trio.current_time() + self._limits.write_timeout
-            await self._stream.send_all(reply)
-            self._sent += len(reply)
 
     def _why_input_ended(self) -> tuple[str, str]:
         """Return the reason for the log, and the message for the client if any."""
