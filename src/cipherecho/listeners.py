@@ -24,15 +24,22 @@ class ListenError(OSError):
         self.endpoint = endpoint
         # A look-up of a name that fails has an error number of another kind.
         looked_up = isinstance(cause, socket.gaierror)
-        hint = "" if looked_up else _HINTS.get(cause.errno or 0, "")
+        hints = _UNIX_HINTS if isinstance(endpoint, UnixEndpoint) else _TCP_HINTS
+        hint = "" if looked_up else hints.get(cause.errno or 0, "")
         reason = cause.strerror or str(cause)
         super().__init__(f"can't listen on {endpoint}: {reason}{hint}")
 
 
-_HINTS = {
-    errno.EADDRINUSE: "; stop what listens there, or choose another (port 0 picks a free one)",
-    errno.EACCES: "; choose a port above 1023, or a directory that you may write to",
+_TCP_HINTS = {
+    errno.EADDRINUSE: "; stop what listens there, or choose another port (0 picks a free one)",
+    errno.EACCES: "; choose a port above 1023",
     errno.EADDRNOTAVAIL: "; expected an address of this machine",
+}
+
+_UNIX_HINTS = {
+    errno.EADDRINUSE: "; stop the server that listens there, or choose a path where nothing is",
+    errno.EACCES: "; choose a directory that you may write to",
+    errno.ENOENT: "; expected its directory to be there",
 }
 
 
@@ -55,6 +62,8 @@ async def open_listeners(endpoints: Iterable[Endpoint]) -> AsyncIterator[list[tr
                     stack.callback(_remove_socket, endpoint.path)
                 else:
                     opened = await trio.open_tcp_listeners(endpoint.port, host=endpoint.host)
+            except UnicodeError as cause:  # a label of the name is empty or too long
+                raise ListenError(endpoint, OSError("no host can have that name")) from cause
             except OSError as cause:
                 raise ListenError(endpoint, cause) from cause
             for listener in opened:
