@@ -1,0 +1,63 @@
+"""The command line, the top layer: words in, words and exit statuses out.
+
+Each command's own module is imported when that command runs, so that nobody waits for
+what they did not ask for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from cipherecho.cli.root import root
+from cipherecho.printable import printable
+from cipherecho.specification import SelectionError
+
+__all__ = ["main"]
+
+_LONGEST_COMPLAINT = 1000
+
+
+def main() -> None:
+    """Run the command line of this process, and exit.
+
+    The status is 0 if all went well, 1 for what the system refused and for lines that
+    were rejected, 2 for wrong use, and 128 plus its number for a signal.
+    """
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        _open_standard_descriptors()
+        # Click returns the status of its own exits (--help), and of ours.
+        status = root.main(prog_name="cipherecho", standalone_mode=False)
+    except (click.UsageError, SelectionError) as error:
+        text = error.format_message() if isinstance(error, click.UsageError) else str(error)
+        return _complain(text, 2)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(where + (error.strerror or str(error)), 1)
+    except (click.Abort, KeyboardInterrupt):
+        return 128 + 2
+    return status if isinstance(status, int) else 0
+
+
+def _open_standard_descriptors() -> None:
+    """Open those of the standard descriptors that are closed, on the null device.
+
+    Or sockets would get their numbers, and a client what is meant for standard error.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def _complain(text: str, status: int) -> int:
+    # What is quoted in it may come from a plugin or its metadata.
+    click.echo(f"cipherecho: {printable(text, _LONGEST_COMPLAINT)}", err=True)
+    return status

@@ -1,0 +1,102 @@
+"""``cipherecho apply``: the session as a filter, from files to standard output."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+import click
+
+from cipherecho.cipher import InputError
+from cipherecho.cli.parameters import chosen_cipher, cipher_options
+from cipherecho.printable import printable
+from cipherecho.session import Reply, Reset, Session
+from cipherecho.specification import Specification
+
+__all__ = ["apply"]
+
+# Large enough that the calls cost nothing beside the work, small enough that a
+# block and its code stay in a processor's cache.
+_BLOCK_BYTES = 128 * 1024
+
+
+@click.command()
+@cipher_options
+@click.argument("files", nargs=-1, type=click.Path(allow_dash=True), metavar="[FILE]...")
+def apply(cipher: Sequence[Specification], decrypt: bool, reset: str, files: Sequence[str]) -> int:
+    """Put files, or standard input, through a cipher, to standard output.
+
+    Several files are read as one text. Each line keeps its ending, and a last line
+    without one stays so. A line that the cipher rejects is left out and told on standard
+    error, and the exit status is 1.
+
+    \b
+    Examples:
+      echo Hello | cipherecho apply --cipher rot13
+      cipherecho apply --cipher rot13 --decrypt README.md
+    """  # noqa: D301
+    chosen = chosen_cipher(cipher, decrypt=decrypt)
+    session = Session(
+        chosen, reply=Reply.FILTER, reset=Reset(reset), max_line=None, on_rejected=_tell_rejected
+    )
+    with ExitStack() as stack:
+        # All are opened before anything is written: a missing one changes nothing.
+        sources = [_open(name, stack) for name in files or ["-"]]
+        output = _bytes_of(sys.stdout, "standard output")
+        try:
+            for coded in _filter(_blocks(sources), session):
+                output.write(coded)
+                output.flush()
+        except BrokenPipeError:
+            _forget_stdout()
+    if session.failure is not None:
+        click.echo("cipherecho: the cipher failed; this is a bug of its plugin:", err=True)
+        click.echo("".join(traceback.format_exception(session.failure)), err=True, nl=False)
+    return 1 if session.rejected or session.failure is not None else 0
+
+
+def _open(name: str, stack: ExitStack) -> BinaryIO:
+    if name == "-":
+        return _bytes_of(sys.stdin, "standard input")
+    # Unbuffered: blocks are larger than any buffer would be.
+    return stack.enter_context(Path(name).open("rb", buffering=0))
+
+
+def _bytes_of(stream: TextIO | None, name: str) -> BinaryIO:
+    if stream is None:  # it was closed when the program started
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), name)
+    return stream.buffer
+
+
+def _blocks(sources: Iterable[BinaryIO]) -> Iterator[bytes]:
+    for source in sources:
+        # What is there is read, and what is not there yet is not waited for.
+        read = getattr(source, "read1", source.read)
+        while block := read(_BLOCK_BYTES):
+            yield block
+
+
+def _filter(blocks: Iterable[bytes], session: Session) -> Iterator[bytes]:
+    for block in blocks:
+        yield session.receive(block)
+        while session.has_more:
+            yield session.resume()
+        if session.closed:
+            return
+    yield session.end()
+
+
+def _tell_rejected(line: int, rejection: InputError) -> None:
+    click.echo(f"cipherecho: line {line}: {printable(str(rejection))}", err=True)
+
+
+def _forget_stdout() -> None:
+    """Let what is left in the buffer go nowhere; the reader has seen enough."""
+    with suppress(OSError), Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -1,0 +1,59 @@
+"""Serving: from options to a running server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+from cipherecho.cli.log import logging_to_stderr
+from cipherecho.cli.parameters import chosen_cipher
+from cipherecho.endpoint import Endpoint
+from cipherecho.limits import Limits
+from cipherecho.process import run
+from cipherecho.session import Reply, Reset
+from cipherecho.specification import Specification
+
+__all__ = ["serve_command"]
+
+log = logging.getLogger("cipherecho")
+
+
+def serve_command(
+    *,
+    cipher: Sequence[Specification],
+    decrypt: bool,
+    reset: str,
+    listen: Sequence[Endpoint],
+    reply: str,
+    log_level: str,
+    **bounds: float,
+) -> int:
+    """Serve until a signal ends it; return the exit status."""
+    limits = Limits(**bounds)  # type: ignore[arg-type]
+    chosen = chosen_cipher(cipher, decrypt=decrypt)
+    with logging_to_stderr(log_level):
+        return run(
+            listen,
+            chosen,
+            limits,
+            reply=Reply(reply),
+            reset=Reset(reset),
+            announce=_announce,
+        )
+
+
+def _announce(endpoint: Endpoint) -> None:
+    if not endpoint.is_private:
+        log.warning(
+            "%(endpoint)s can be reached from other machines, and nothing on it is encrypted "
+            "on its way",
+            {"endpoint": str(endpoint)},
+        )
+    # Past every buffer, so that one that nobody reads has nothing left at the end. There is
+    # no standard output at all if it was closed when the program started.
+    if sys.stdout is not None:
+        with suppress(OSError):
+            os.write(sys.stdout.fileno(), f"listening {endpoint}\n".encode())

@@ -1,0 +1,311 @@
+"""``cipherecho ciphers``: what is installed, and what one cipher is and takes.
+
+With it go the other things that are known from metadata alone, and what a broken plugin
+does to all of them: nothing, until somebody asks for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.running import COMMAND, PATIENCE, complaint, environment, run, run_shell, serving
+from tests.test_registry import Site
+
+OWN, CLASSICAL = version("cipherecho"), version("cipherecho-classical")
+
+
+@pytest.fixture
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Where plugins are installed for every command that the test runs."""
+    path = tmp_path / "site"
+    path.mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(path))
+    return Site(path)
+
+
+def said(*arguments: str, **variables: str) -> str:
+    """Return what a command wrote, when all went well and without a complaint."""
+    ended = run(*arguments, **variables)
+    assert (ended.status, ended.stderr) == (0, "")
+    return ended.stdout.decode()
+
+
+def data(*arguments: str) -> Any:
+    return json.loads(said(*arguments, "--json"))
+
+
+# The list.
+
+
+def test_the_list_says_name_package_version_and_status() -> None:
+    title, *rows = [line.split() for line in said("ciphers").splitlines()]
+    assert title == ["NAME", "PACKAGE", "VERSION", "STATUS"]
+    assert ["rot13", "cipherecho", OWN, "ok"] in rows
+    assert ["caesar", "cipherecho-classical", CLASSICAL, "ok"] in rows
+    assert ["vigenere", "cipherecho-classical", CLASSICAL, "ok"] in rows
+    assert rows == sorted(rows)
+
+
+def test_the_columns_of_the_list_stand_below_each_other() -> None:
+    title, *lines = said("ciphers").splitlines()
+    for column in ("PACKAGE", "VERSION", "STATUS"):
+        place = title.index(column)
+        assert all(line[place - 2 : place] == "  " and line[place] != " " for line in lines)
+
+
+def test_the_list_for_programs() -> None:
+    rows = data("ciphers")
+    rot13 = {"name": "rot13", "package": "cipherecho", "version": OWN, "status": "ok"}
+    assert rot13 in rows
+    assert all(row.keys() == rot13.keys() for row in rows)
+
+
+def test_the_list_says_what_cannot_be_asked_for_by_name_alone(plugins: Site) -> None:
+    names = dict.fromkeys(["rot13", "wobble", "two words"], "acme:Wobble")
+    plugins.install("acme-ciphers", names)
+    plugins.install("zenith-ciphers", {"Wobble": "zenith:Wobble"}, version="2.1")
+    status = {(row["name"], row["package"]): row["status"] for row in data("ciphers")}
+    assert status["rot13", "cipherecho"] == "ok"
+    assert status["rot13", "acme-ciphers"] == "reserved"
+    assert status["two words", "acme-ciphers"] == "bad name"
+    assert status["wobble", "acme-ciphers"] == status["wobble", "zenith-ciphers"] == "ambiguous"
+
+
+# One cipher.
+
+
+def test_a_page_says_what_a_cipher_is_and_takes() -> None:
+    page = said("ciphers", "caesar")
+    assert page.startswith(f"caesar (cipherecho-classical {CLASSICAL})\n")
+    assert "Moves every letter the same number of places" in page
+    (option,) = [line.split() for line in page.splitlines() if line.startswith("  shift")]
+    assert " ".join(option) == (
+        "shift a whole number, -25 to 25 default '3' places to the right; to the left if negative"
+    )
+
+
+def test_a_page_says_what_is_required_and_when_there_is_nothing_to_say() -> None:
+    (option,) = [line for line in said("ciphers", "Vigenere").splitlines() if "required" in line]
+    assert option.split()[:3] == ["key", "text", "required"]
+    assert "It takes no options." in said("ciphers", "rot13")
+
+
+def test_a_page_for_programs() -> None:
+    page = data("ciphers", "caesar")
+    assert (page["name"], page["package"]) == ("caesar", "cipherecho-classical")
+    assert page["version"] == CLASSICAL
+    assert page["origin"]
+    assert page["options"] == [
+        {
+            "name": "shift",
+            "takes": "a whole number, -25 to 25",
+            "required": False,
+            "default": "3",
+            "help": "places to the right; to the left if negative",
+        }
+    ]
+    (key,) = data("ciphers", "vigenere")["options"]
+    assert (key["required"], key["default"]) == (True, None)
+
+
+@pytest.mark.parametrize("name", ["rot13", "caesar", "vigenere"])
+def test_the_example_on_a_page_works_when_pasted(name: str) -> None:
+    lines = said("ciphers", name).splitlines()
+    place = lines.index("Example:")
+    command, output = lines[place + 1].strip().removeprefix("$ "), lines[place + 2].strip()
+    assert "cipherecho apply" in command
+    assert output
+    ended = run_shell(command)
+    assert (ended.status, ended.stderr) == (0, "")
+    assert ended.stdout.decode() == f"{output}\n"
+    assert data("ciphers", name)["example"] == {"command": command, "output": output}
+
+
+OPTIONS = """
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cipherecho.cipher import Range
+
+class Wobble:
+    '''Leaves every line as it is.'''
+
+    table = bytes(range(256))
+
+    def __init__(
+        self,
+        ratio: Annotated[float, Range(0, 1), "how much,\\n at most"] = 0.5,
+        *,
+        kind: Literal["soft", "hard"] = "soft",
+        word_list: Path | None = None,
+        loud: bool = False,
+        tag: str = "",
+    ):
+        pass
+"""
+
+
+def test_a_page_shows_options_of_every_type(plugins: Site) -> None:
+    plugins.install("acme-ciphers", {"wobble": "acme:Wobble"}, acme=OPTIONS)
+    page = said("ciphers", "wobble")
+    table = page.partition("Options:\n")[2].partition("\n\n")[0]
+    assert [" ".join(line.split()) for line in table.splitlines()] == [
+        "ratio a number, 0 to 1 default '0.5' how much, at most",
+        "kind one of soft, hard default 'soft'",
+        "word-list a path optional",
+        "loud yes or no default 'no'",
+        "tag text default ''",
+    ]
+    # It has no vectors, and its example works nevertheless.
+    example = data("ciphers", "wobble")["example"]
+    assert example["output"] == "Attack at dawn!"
+    assert run_shell(example["command"]).stdout == b"Attack at dawn!\n"
+
+
+REVERSE = """
+class Reverse:
+    vectors = {vectors}
+
+    def encrypt(self, body):
+        return body[::-1]
+"""
+
+
+def test_the_example_of_a_name_that_two_packages_have_names_the_package(plugins: Site) -> None:
+    reverse = REVERSE.format(vectors=())
+    plugins.install(
+        "acme-ciphers", {"rot13": "acme:Reverse", "wobble": "acme:Reverse"}, acme=reverse
+    )
+    plugins.install("zenith-ciphers", {"wobble": "zenith:Wobble"})
+    for name in ("rot13@acme-ciphers", "wobble@acme-ciphers"):
+        example = data("ciphers", name)["example"]
+        assert example["command"].endswith(f"--cipher {name}")
+        assert run_shell(example["command"]).stdout == b"!nwad ta kcattA\n"
+        assert example["output"] == "!nwad ta kcattA"
+
+
+@pytest.mark.parametrize("vectors", ["7", "[('abc', 'cba')]", "[Vector('a', 'a', '', 'key=7')]"])
+def test_vectors_that_are_no_good_do_not_cost_the_page(plugins: Site, vectors: str) -> None:
+    source = "from cipherecho.cipher import Vector\n" + REVERSE.format(vectors=vectors)
+    plugins.install("acme-ciphers", {"wobble": "acme:Reverse"}, acme=source)
+    assert "\n  $ echo 'Attack at dawn!' | " in said("ciphers", "wobble")
+
+
+def test_an_example_that_shells_would_change_is_written_otherwise(plugins: Site) -> None:
+    source = "from cipherecho.cipher import Vector\n" + REVERSE.format(
+        vectors=r"[Vector('-n a\\tb\'c', '', '')]"
+    )
+    plugins.install("acme-ciphers", {"wobble": "acme:Reverse"}, acme=source)
+    example = data("ciphers", "wobble")["example"]
+    assert run_shell(example["command"]).stdout == rb"c'bt\a n-" + b"\n"
+
+
+def test_a_page_is_shown_where_the_encoding_lacks_a_letter() -> None:
+    assert r"Blaise de Vigen\xe8re" in said("ciphers", "vigenere", PYTHONIOENCODING="ascii")
+
+
+@pytest.mark.parametrize("arguments", [["ciphers"], ["ciphers", "rot13"], ["--help"]])
+def test_it_is_quiet_when_the_reader_has_gone(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as output:
+        ended = subprocess.run(
+            [COMMAND, *arguments],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert ended.stderr == b""
+
+
+# A plugin that is broken: nobody notices, but who asks for it.
+
+
+@pytest.fixture
+def broken(plugins: Site) -> str:
+    """What a complaint about the plugin ``wobble``, which can't be imported, has to say."""
+    plugins.install(
+        "acme-ciphers",
+        {"wobble": "acme_trap:Wobble"},
+        version="2.1",
+        acme_trap="raise RuntimeError('the trap was imported')",
+    )
+    return (
+        f"wobble (acme-ciphers 2.1, acme_trap:Wobble, from {plugins.path}) can't be imported: "
+        "RuntimeError: the trap was imported"
+    )
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_broken_plugin_disturbs_nobody() -> None:
+    assert said("--help")
+    assert said("apply", "--help")
+    assert {"name": "wobble", "package": "acme-ciphers", "version": "2.1", "status": "ok"} in data(
+        "ciphers"
+    )
+    assert said("ciphers", "caesar")
+    with serving("--cipher", "rot13", "--cipher", "caesar:13") as server:
+        assert server.ask(b"Hello\n") == b"Hello\nHello\n"
+        assert server.stop() == 0
+    assert "trap" not in server.stderr
+    assert "wobble" in completions("cipherecho --cipher wob")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--cipher", "wobble"], ["apply", "--cipher", "wobble"], ["ciphers", "wobble"]],
+    ids=["serve", "apply", "ciphers"],
+)
+def test_a_broken_plugin_is_named_with_its_origin_and_the_cause(
+    broken: str, arguments: list[str]
+) -> None:
+    # Were this socket tried first, there would be another complaint.
+    where = {"CIPHERECHO_LISTEN": "unix:///no-such-directory/socket"}
+    assert broken in complaint(run(*arguments, **where), 2)
+
+
+# Completion, as a shell asks for it.
+
+
+def completions(words: str) -> list[str]:
+    """Return what bash is told for the last of `words`, which may be empty."""
+    text = said(
+        _CIPHERECHO_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(words.count(" "))
+    )
+    return [line.removeprefix("plain,") for line in text.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("cipherecho --cipher ro", ["rot13"]),
+        ("cipherecho --cipher vig", ["vigenere"]),
+        ("cipherecho --cipher rot13 --cipher cae", ["caesar"]),
+        ("cipherecho apply --cipher ro", ["rot13"]),
+        ("cipherecho ciphers ro", ["rot13"]),
+        ("cipherecho a", ["apply"]),
+        ("cipherecho apply --dec", ["--decrypt"]),
+        ("cipherecho --reply c", ["cipher"]),
+        # What is wrong already is told when the command is run, not while it is typed.
+        ("cipherecho aply --cipher ro", ["rot13"]),
+        ("cipherecho --cipher rot13: --cipher ro", ["rot13"]),
+    ],
+)
+def test_a_shell_completes_names(words: str, expected: list[str]) -> None:
+    assert completions(words) == expected
+
+
+def test_a_shell_is_told_every_name(plugins: Site) -> None:
+    plugins.install("acme-ciphers", {"two words": "acme:Wobble", "wobble": "acme:Wobble"})
+    names = completions("cipherecho --cipher ")
+    assert {"caesar", "rot13", "vigenere", "wobble"} <= set(names)
+    assert "two words" not in names
