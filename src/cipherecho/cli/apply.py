@@ -53,11 +53,14 @@ def apply(cipher: Sequence[Specification], decrypt: bool, reset: str, files: Seq
             for coded in _filter(_blocks(sources), session):
                 output.write(coded)
                 output.flush()
-        except BrokenPipeError:
+        except OSError as error:
             _forget_stdout()
+            if not isinstance(error, BrokenPipeError):
+                raise
     if session.failure is not None:
         click.echo("cipherecho: the cipher failed; this is a bug of its plugin:", err=True)
-        click.echo("".join(traceback.format_exception(session.failure)), err=True, nl=False)
+        for line in "".join(traceback.format_exception(session.failure)).splitlines():
+            click.echo(printable(line), err=True)
     return 1 if session.rejected or session.failure is not None else 0
 
 
@@ -97,6 +100,6 @@ def _tell_rejected(line: int, rejection: InputError) -> None:
 
 
 def _forget_stdout() -> None:
-    """Let what is left in the buffer go nowhere; the reader has seen enough."""
+    """Let what is left in the buffer go nowhere: it can't be written at exit either."""
     with suppress(OSError), Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
