@@ -93,6 +93,7 @@ class _Server:
         self._most = _affordable(limits.max_connections)
         # Taken before a connection is accepted, so that the process never holds more.
         self._slots = trio.Semaphore(self._most + MOST_REFUSALS)
+        self._serving = 0  # counted when accepted, so that who came first is served
         self._connections: set[Connection] = set()
         self._draining = False
         self._failures = _Failures()
@@ -113,7 +114,7 @@ class _Server:
                 await shutdown.wait()
                 accepting.cancel_scope.cancel()
             connections.cancel_scope.deadline = trio.current_time() + self._limits.grace
-            log.info("shutting down: connections=%(connections)d", {"connections": self.load})
+            log.info("shutting down: connections=%(connections)d", {"connections": self._serving})
             self._draining = True
             for connection in self._connections:
                 connection.drain()
@@ -126,10 +127,6 @@ class _Server:
                 "shutdown took longer than %(grace)g s: what was left was cut",
                 {"grace": self._limits.grace},
             )
-
-    @property
-    def load(self) -> int:
-        return len(self._connections)
 
     async def _accept_forever(self, listener: trio.SocketListener, into: trio.Nursery) -> None:
         while True:
@@ -150,37 +147,35 @@ class _Server:
             self._slots.release()
             raise
         else:
-            into.start_soon(self._serve, stream)
+            if self._serving < self._most:
+                self._serving += 1
+                into.start_soon(self._serve, stream)
+            else:
+                into.start_soon(self._refuse, stream)
 
     async def _serve(self, stream: trio.SocketStream) -> None:
-        """Serve a connection, or refuse it; its slot is given back at the end."""
+        """Serve an accepted connection, and give its place back."""
+        connection = Connection(
+            stream,
+            Session(
+                self._cipher, reply=self._reply, reset=self._reset, max_line=self._limits.max_line
+            ),
+            self._limits,
+            peer_of(stream),
+            self._failures.report,
+        )
+        self._connections.add(connection)
         try:
-            if self.load >= self._most:
-                await self._refuse(stream)
-                return
-            connection = Connection(
-                stream,
-                Session(
-                    self._cipher,
-                    reply=self._reply,
-                    reset=self._reset,
-                    max_line=self._limits.max_line,
-                ),
-                self._limits,
-                peer_of(stream),
-                self._failures.report,
-            )
-            self._connections.add(connection)
-            try:
-                if self._draining:
-                    connection.drain()
-                await connection.run()
-            finally:
-                self._connections.remove(connection)
+            if self._draining:
+                connection.drain()
+            await connection.run()
         finally:
+            self._connections.remove(connection)
+            self._serving -= 1
             self._slots.release()
 
     async def _refuse(self, stream: trio.SocketStream) -> None:
+        """Tell a client that the server is full, and give its place back."""
         self._full.warn(f"refused a connection: {self._most} are served, which is the limit")
         try:
             message = f"the server is full, serving {self._most}; closing, try again later"
@@ -189,6 +184,7 @@ class _Server:
             pass  # it went away by itself
         finally:
             await trio.aclose_forcefully(stream)
+            self._slots.release()
 
 
 def _affordable(wanted: int) -> int:
