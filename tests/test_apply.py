@@ -167,6 +167,18 @@ def test_a_full_disk_is_told() -> None:
     assert complaint(ended, 1) == "cipherecho: No space left on device\n"
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_that_takes_part_of_a_block_loses_nothing_in_silence(
+    unbuffered: str, tmp_path: Path
+) -> None:
+    """As a disk does that fills up; PYTHONUNBUFFERED is what containers often set."""
+    ended = run_shell(
+        f"seq 1 2000 | PYTHONUNBUFFERED={unbuffered} sh -c 'ulimit -f 1; cipherecho apply >some'",
+        cwd=tmp_path,
+    )
+    assert complaint(ended, 1) == "cipherecho: File too large\n"
+
+
 @pytest.mark.parametrize(
     ("redirection", "name"), [("<&-", "standard input"), ("</dev/null >&-", "standard output")]
 )
@@ -313,3 +325,37 @@ def digest_of(pieces: Iterable[bytes]) -> str:
     for piece in pieces:
         digest.update(piece)
     return digest.hexdigest()
+
+
+def test_what_a_plugin_prints_does_not_get_into_the_output(plugins: Site) -> None:
+    source = """
+print("hello from the import")
+
+class Chatty:
+    def encrypt(self, body):
+        print("and from a line")
+        return body[::-1]
+"""
+    plugins.install("acme-ciphers", {"chatty": "chatty:Chatty"}, chatty=source)
+    ended = run("apply", "--cipher", "chatty", stdin=b"abc\n", PYTHONPATH=str(plugins.path))
+    assert (ended.status, ended.stdout) == (0, b"cba\n")
+    assert "hello from the import" in ended.stderr
+    assert "and from a line" in ended.stderr
+
+
+def test_a_rejection_that_cannot_be_shown_is_still_told(plugins: Site) -> None:
+    source = """
+from cipherecho.cipher import InputError
+
+class Unspeakable(InputError):
+    def __str__(self):
+        raise ZeroDivisionError
+
+class Shy:
+    def encrypt(self, body):
+        raise Unspeakable
+"""
+    plugins.install("acme-ciphers", {"shy": "shy:Shy"}, shy=source)
+    ended = run("apply", "--cipher", "shy", stdin=b"abc\n", PYTHONPATH=str(plugins.path))
+    assert (ended.status, ended.stdout) == (1, b"")
+    assert ended.stderr == "cipherecho: line 1: an object that can't be shown\n"

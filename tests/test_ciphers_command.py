@@ -309,3 +309,60 @@ def test_a_shell_is_told_every_name(plugins: Site) -> None:
     names = completions("cipherecho --cipher ")
     assert {"caesar", "rot13", "vigenere", "wobble"} <= set(names)
     assert "two words" not in names
+
+
+def test_a_cipher_that_its_defaults_do_not_make_still_has_its_page(plugins: Site) -> None:
+    source = """
+class Needs:
+    '''Needs one of two.'''
+
+    def __init__(self, a: str = "", b: str = ""):
+        if not a and not b:
+            raise ValueError("give a or b")
+
+    def encrypt(self, body):
+        return body
+"""
+    plugins.install("acme-ciphers", {"needs": "needs:Needs"}, needs=source)
+    ended = run("ciphers", "needs")
+    assert ended.status == 0
+    assert b"Needs one of two." in ended.stdout
+    assert b"a  text  default ''" in ended.stdout
+
+
+def test_what_a_plugin_prints_does_not_get_into_its_page(plugins: Site) -> None:
+    source = "print('hello')\n\nclass Chatty:\n    def encrypt(self, body):\n        return body\n"
+    plugins.install("acme-ciphers", {"chatty": "chatty:Chatty"}, chatty=source)
+    ended = run("ciphers", "chatty", "--json")
+    assert json.loads(ended.stdout)["name"] == "chatty"
+    assert ended.stderr == "hello\n"
+
+
+def test_escapes_in_the_help_of_a_plugin_do_not_reach_the_terminal(plugins: Site) -> None:
+    source = "class Red:\n    __doc__ = '\\x1b[31mred'\n    def encrypt(self, body): return body\n"
+    plugins.install("acme-ciphers", {"red": "red:Red"}, red=source)
+    ended = run("ciphers", "red")
+    assert b"\x1b" not in ended.stdout
+    assert b"\\x1b[31mred" in ended.stdout
+
+
+def test_a_page_that_cannot_be_made_is_one_complaint(plugins: Site) -> None:
+    source = """
+class Meta(type):
+    @property
+    def vectors(cls):
+        raise ZeroDivisionError("no vectors today")
+
+class Odd(metaclass=Meta):
+    def encrypt(self, body):
+        return body
+"""
+    plugins.install("acme-ciphers", {"odd": "odd:Odd"}, odd=source)
+    ended = run("ciphers", "odd")
+    assert complaint(ended, 2).endswith("can't be shown: ZeroDivisionError: no vectors today\n")
+
+
+@pytest.mark.parametrize("command", ["ciphers", "--help", "ciphers rot13"])
+def test_a_full_disk_is_told_of_any_output(command: str) -> None:
+    ended = run_shell(f"cipherecho {command} >/dev/full")
+    assert complaint(ended, 1) == "cipherecho: standard output: No space left on device\n"

@@ -234,7 +234,7 @@ def test_a_second_signal_ends_it_at_once(first: int, second: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "fragments"),
     [
-        (["--cipher", "rot31"], ["'rot31' is not installed", "did you mean rot13?"]),
+        (["--cipher", "rot31"], ["'rot31' is not installed", "did you mean rot13"]),
         (["--cipher", "Viginere:LEMON"], ["'viginere'", "did you mean vigenere?"]),
         (["--cipher", "caesar@cipherecho"], ["'cipherecho'", "it is in cipherecho-classical"]),
         (["--cipher", ""], ["''", "expected a name first"]),
@@ -259,7 +259,7 @@ def test_a_second_signal_ends_it_at_once(first: int, second: int) -> None:
         (["serve"], ["'serve'", "there are apply and ciphers"]),
         (["--cipher", "rot13", "apply"], ["--cipher before apply", "after its name"]),
         (["apply", "--listen", "0"], ["--listen"]),
-        (["ciphers", "rot31"], ["did you mean rot13?"]),
+        (["ciphers", "rot31"], ["did you mean rot13"]),
     ],
     ids=" ".join,
 )
@@ -712,3 +712,17 @@ class Pipelining:
             self._client.shutdown(socket.SHUT_RDWR)  # which ends the other thread
         except OSError:
             self.was_reset = True
+
+
+def test_what_a_plugin_prints_does_not_come_before_the_announcement(tmp_path: Path) -> None:
+    source = "print('hello')\n\nclass Chatty:\n    def encrypt(self, body):\n        return body\n"
+    Site(tmp_path).install("acme-ciphers", {"chatty": "chatty:Chatty"}, chatty=source)
+    with serving("--cipher", "chatty", variables={"PYTHONPATH": str(tmp_path)}) as server:
+        with server.connect() as client:
+            assert ask(client, b"abc\n") == b"abc\nabc\n"
+
+
+def test_a_unix_path_that_is_no_text_is_served_all_the_same(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/\xff.sock"
+    with started(COMMAND, "--listen", os.fsdecode(b"unix://" + path)) as server:
+        assert server.stop() == 0

@@ -18,7 +18,7 @@ from cipherecho.cipher import Cipher
 from cipherecho.connection import Connection, close_gently
 from cipherecho.limits import Limits
 from cipherecho.rot13 import Rot13
-from cipherecho.session import Reply, Session
+from cipherecho.session import Session
 from tests.ciphers import Faulty
 
 Stream = trio.StapledStream[trio.abc.SendStream, trio.abc.ReceiveStream]
@@ -42,7 +42,8 @@ class Served:
         )
 
     async def run(self) -> None:
-        await self.connection.run()
+        async with self.server:
+            await self.connection.run()
         self.ended.set()
 
     async def read_to_end(self) -> bytes:
@@ -201,6 +202,17 @@ async def test_a_client_that_does_not_read_is_closed_after_the_write_time(
         assert await one.ended_after() == 30
         with pytest.raises(trio.BrokenResourceError):
             await one.client.send_all(b"more\n")
+
+
+async def test_last_replies_that_are_not_taken_are_a_write_timeout_too(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "cipherecho")
+    async with served(limits=Limits(write_timeout=30), pair=lockstep_stream_pair) as one:
+        await one.client.send_all(b"Hello")
+        await one.client.send_eof()
+        assert await one.ended_after() == 30
+    assert "reason='write timeout'" in caplog.text
 
 
 async def test_a_client_that_does_not_read_is_not_read_from(autojump_clock: MockClock) -> None:
@@ -397,14 +409,3 @@ async def test_the_record_counts_lines_and_bytes(
         await one.read_to_end()
     [record] = caplog.records
     assert "lines=2 rejected=0 received=5 sent=10 seconds=0.000" in record.message
-
-
-async def test_cancelling_closes_the_stream(autojump_clock: MockClock) -> None:
-    client, server = memory_stream_pair()
-    session = Session(Rot13(), reply=Reply.BOTH)
-    connection = Connection(server, session, Limits(), "peer", lambda failure: None)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(connection.run)
-        await wait_all_tasks_blocked()
-        nursery.cancel_scope.cancel()
-    assert await client.receive_some() == b""

@@ -42,6 +42,7 @@ def test_every_form_is_understood(text: str, endpoint: Endpoint) -> None:
         ("tcp://localhost:", "got port '', expected a number from 0 to 65535"),
         ("localhost:http", "got port 'http', expected a number from 0 to 65535"),
         ("localhost:65536", "got port '65536', expected a number from 0 to 65535"),
+        ("localhost:" + "9" * 5000, "got port '9999"),
         ("localhost:-1", "got port '-1', expected a number from 0 to 65535"),
         ("localhost:٣", "got port '٣', expected a number from 0 to 65535"),
         (":8013", "expected a host; 0.0.0.0 or [::] is every address"),

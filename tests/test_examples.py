@@ -55,4 +55,4 @@ def test_choose_cipher_says_what_is_wrong_with_a_choice() -> None:
     command = [sys.executable, str(EXAMPLES / "choose_cipher.py"), "rot31"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1
-    assert done.stderr == "cipher 'rot31' is not installed; did you mean rot13?\n"
+    assert done.stderr.startswith("cipher 'rot31' is not installed; did you mean rot13")

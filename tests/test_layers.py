@@ -56,7 +56,13 @@ ROWS = {
     "specification": row(),
     "options": row("cipher", "specification"),
     "registry": row(
-        "chain", "cipher", "coding", "options", "specification", third_party=["importlib_metadata"]
+        "chain",
+        "cipher",
+        "coding",
+        "options",
+        "printable",
+        "specification",
+        third_party=["importlib_metadata"],
     ),
     # The session: it knows ciphers by their contract, and no registry.
     "session": row("cipher", "coding", "printable"),

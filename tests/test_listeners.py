@@ -62,6 +62,18 @@ async def test_a_unix_socket_that_somebody_listens_on_is_left_alone(tmp_path: Pa
             pass
 
 
+async def test_a_socket_that_has_replaced_ours_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "echo.sock"
+    async with open_listeners([UnixEndpoint(str(path))]) as [old]:
+        await old.aclose()  # and its file is stale
+        await trio.lowlevel.checkpoint()
+        new = open_listeners([UnixEndpoint(str(path))])
+        await new.__aenter__()
+    assert path.is_socket()
+    await new.__aexit__(None, None, None)
+    assert not path.exists()
+
+
 async def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "letter.txt"
     path.write_text("Dear reader")

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from cipherecho.cipher import Cipher
+from cipherecho.cipher import Cipher, InputError
 from cipherecho.coding import NotACipherError
 from cipherecho.endpoint import TcpEndpoint
 from cipherecho.limits import Limits
@@ -267,6 +267,18 @@ async def test_a_full_server_tells_whoever_connects_and_serves_on() -> None:
             assert await read_exactly(one, 4) == b"b\no\n"
 
 
+async def test_listeners_where_nobody_connects_take_no_places() -> None:
+    async with trio.open_nursery() as nursery, open_listeners([LOOPBACK] * 100) as listeners:
+        endpoints = await nursery.start(serve, listeners, Rot13(), Limits(max_connections=1))
+        for endpoint in endpoints:
+            with trio.fail_after(PATIENCE):
+                async with await trio.open_tcp_stream(endpoint.host, endpoint.port) as client:
+                    await client.send_all(b"a\n")
+                    first = await client.receive_some()
+                    assert first == b"a\nn\n" or first.startswith(b"!error: the server is full")
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_flood_of_connections_to_a_full_server_is_told_once_a_second(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -410,6 +422,60 @@ async def test_the_traceback_of_a_fault_is_logged_once(caplog: pytest.LogCapture
     assert "ZeroDivisionError" in caplog.records[1].message
 
 
+class FailsWhenItIsAsked:
+    """Its method is a property, which fails from the second time on."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    @property
+    def encrypt(self) -> object:
+        self.asked += 1
+        if self.asked > 3:
+            raise RuntimeError("asked too often")
+        return bytes.upper
+
+
+class UnspeakableError(Exception):
+    """Fails once more when it is asked what it has to say."""
+
+    def __str__(self) -> str:
+        raise SystemExit("unspeakable")
+
+    @property
+    def __notes__(self) -> list[str]:
+        raise SystemExit("unspeakable")
+
+
+class UnspeakableInputError(InputError):
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+def _raise(error: BaseException) -> bytes:
+    raise error
+
+
+@pytest.mark.parametrize(
+    "cipher",
+    [
+        FailsWhenItIsAsked(),
+        Faulty(lambda body: _raise(KeyboardInterrupt())),
+        Faulty(lambda body: _raise(UnspeakableError())),
+        Faulty(lambda body: _raise(UnspeakableInputError())),
+    ],
+    ids=["fails when it is asked", "an interrupt", "no message", "no reason"],
+)
+async def test_no_cipher_ends_the_server_however_it_fails(cipher: Cipher) -> None:
+    async with serving(cipher, Limits(max_connections=2)) as server:
+        for _ in range(5):
+            async with await server.connect() as client:
+                with suppress(trio.BrokenResourceError):
+                    await client.send_all(b"!\n")
+                    await client.send_eof()
+                    assert b"the server is full" not in await read_to_end(client)
+
+
 # WIRE: shutdown
 
 
@@ -454,6 +520,37 @@ async def test_a_client_that_does_not_read_cannot_extend_the_grace_time(
         assert 0.2 <= trio.current_time() - begin < 2
         await greedy.aclose()
     assert "shutdown took longer than 0.2 s" in caplog.text
+
+
+async def test_a_flood_of_new_connections_cannot_extend_a_shutdown() -> None:
+    async with serving(limits=Limits(grace=15)) as server:
+        begin = trio.current_time()
+
+        async def come_again() -> None:
+            with suppress(OSError, trio.BrokenResourceError):  # when nobody listens any more
+                while True:
+                    await server.ask(b"Hello\n")
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(8):
+                nursery.start_soon(come_again)
+            await server.ask(b"Hello\n")
+            server.shutdown.set()
+        assert trio.current_time() - begin < 5
+
+
+async def test_a_backlog_behind_a_full_server_is_told_so_at_shutdown() -> None:
+    async with serving(limits=Limits(max_connections=5)) as server:
+        clients = [server.connect_now() for _ in range(300)]
+        server.shutdown.set()
+        await server.ended.wait()
+        for number, client in enumerate(clients):
+            with client:
+                words = client.recv(100)
+                if number < 5:
+                    assert words == b""
+                else:
+                    assert words.startswith(b"!error: the server is full")
 
 
 async def test_shutdown_with_nobody_connected_is_immediate() -> None:

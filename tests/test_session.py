@@ -361,13 +361,13 @@ def test_a_cipher_that_fails_before_its_first_line_fails_on_it():
     assert isinstance(session.failure, OSError)
 
 
-def test_an_interrupt_from_the_keyboard_is_not_the_ciphers_fault():
+def test_an_interrupt_in_a_cipher_is_left_to_whoever_drives_the_session():
     def interrupted(_: bytes) -> bytes:
         raise KeyboardInterrupt
 
     session = Session(Faulty(interrupted))
-    with pytest.raises(KeyboardInterrupt):
-        session.receive(b"!\n")
+    session.receive(b"!\n")
+    assert isinstance(session.failure, KeyboardInterrupt)
 
 
 def test_what_is_no_cipher_is_refused_before_the_first_line():
@@ -518,13 +518,13 @@ def test_a_table_and_the_same_cipher_without_one_answer_alike(data, reply, max_l
 def test_very_many_short_lines_are_answered_in_bounded_pieces():
     """WIRE, lines 6: "bounded memory", also for lines of one byte that become 4 KB."""
     session = Session(Padded(4000), reply=Reply.CIPHER)
-    pieces = [session.receive(b"a\n" * 5000)]
+    pieces = [session.receive(b"a\n" * 3000)]
     while session.has_more:
         assert session.closed is None
         pieces.append(session.resume())
-    assert b"".join(pieces) == (b"a" + b"." * 4000 + b"\n") * 5000
+    assert b"".join(pieces) == (b"a" + b"." * 4000 + b"\n") * 3000
     assert max(map(len, pieces)) <= (1 << 20) + 4002  # a mebibyte and the line that passes it
-    assert session.lines == 5000
+    assert session.lines == 3000
 
 
 def test_empty_lines_are_answered_in_pieces_of_bounded_time():
@@ -532,15 +532,15 @@ def test_empty_lines_are_answered_in_pieces_of_bounded_time():
     pieces = [session.receive(b"\n" * 10_000)]
     while session.has_more:
         pieces.append(session.resume())
-    assert [len(piece) // 2 for piece in pieces] == [4096, 4096, 10_000 - 2 * 4096]
+    assert [len(piece) // 2 for piece in pieces] == [2048] * 4 + [10_000 - 4 * 2048]
     assert session.lines == 10_000
 
 
 def test_what_waits_behind_a_piece_is_answered_before_the_end():
     """WIRE, lines 5: "every outstanding reply is sent"."""
     session = Session(Picky(), reply=Reply.CIPHER)
-    sent = answers(session, [b"a\n" * 5000 + b"rest"])
-    assert (sent, session.closed) == (b"a\n" * 5000, None)
+    sent = answers(session, [b"a\n" * 3000 + b"rest"])
+    assert (sent, session.closed) == (b"a\n" * 3000, None)
     assert session.end() == b"rest\n"
     assert session.closed is Closed.END_OF_INPUT
 
@@ -548,11 +548,11 @@ def test_what_waits_behind_a_piece_is_answered_before_the_end():
 def test_a_line_that_is_too_long_waits_for_the_answers_before_it():
     """WIRE, wrong 3."""
     session = Session(Picky(), reply=Reply.CIPHER, max_line=4)
-    first = session.receive(b"a\n" * 5000 + b"aaaaa")
-    assert first == b"a\n" * 4096
+    first = session.receive(b"a\n" * 3000 + b"aaaaa")
+    assert first == b"a\n" * 2048
     assert session.has_more
     assert session.closed is None
-    assert masked(session.resume()) == b"a\n" * (5000 - 4096) + b"!error: ?\n"
+    assert masked(session.resume()) == b"a\n" * (3000 - 2048) + b"!error: ?\n"
     assert session.closed is Closed.LINE_TOO_LONG
     assert not session.has_more
 
@@ -560,7 +560,7 @@ def test_a_line_that_is_too_long_waits_for_the_answers_before_it():
 def test_a_failure_drops_what_waits_behind_it():
     """WIRE, wrong 2."""
     session = Session(RETURNING["None"])
-    session.receive(b"!\n" + b"a\n" * 5000)
+    session.receive(b"!\n" + b"a\n" * 3000)
     assert not session.has_more
     assert session.resume() == b""
 
@@ -582,7 +582,7 @@ def test_the_server_closes_with_one_error_line():
 
 def test_the_server_closes_without_the_lines_that_wait():
     session = Session(Picky())
-    session.receive(b"\n" * 5000)
+    session.receive(b"\n" * 3000)
     assert session.has_more
     session.close("got a signal, expected none")
     assert not session.has_more
@@ -622,7 +622,7 @@ def test_a_long_message_is_cut_and_still_says_what_happens_next():
     """WIRE, wrong: "what was given, what was expected, and what happens next"."""
 
     def rejected(body: bytes) -> bytes:
-        raise InputError("a\x1b" * 5000)
+        raise InputError("a\x1b" * 3000)
 
     (sent,) = answers(Session(Faulty(rejected), reply=Reply.CIPHER), [b"!\n"]).splitlines(True)
     assert sent.startswith(rb"!error: a\x1ba\x1b")

@@ -9,7 +9,7 @@ import copy
 import inspect
 from typing import cast
 
-from cipherecho.cipher import Cipher, InputError, Stateful, Stateless, Transform
+from cipherecho.cipher import Cipher, InputError, Stateful, Stateless, Substitution, Transform
 
 __all__ = [
     "Coder",
@@ -43,9 +43,7 @@ def check_cipher(candidate: object) -> Cipher:
         raise NotACipherError(
             f"got the class {candidate.__name__}, expected a cipher that was made with it"
         )
-    # Whether there is a table is asked without running the property that may make it, so
-    # that an AttributeError in there is not taken for the lack of one.
-    if inspect.getattr_static(candidate, "table", None) is not None:
+    if _has_table(candidate):
         _check_table(candidate, candidate.table)  # type: ignore[attr-defined]
     elif not _offers(candidate, "encrypt") and not _offers(candidate, "encryptor"):
         raise NotACipherError(
@@ -53,6 +51,12 @@ def check_cipher(candidate: object) -> Cipher:
             "256 bytes, a method encrypt, or a method encryptor"
         )
     return cast(Cipher, candidate)
+
+
+def _has_table(candidate: object) -> bool:
+    # Asked without running the property that may make it, so that an AttributeError in
+    # there is not taken for the lack of one.
+    return inspect.getattr_static(candidate, "table", None) is not None
 
 
 def _offers(candidate: object, method: str) -> bool:
@@ -80,7 +84,7 @@ def _check_table(owner: object, table: object) -> None:
 
 def table_of(cipher: Cipher) -> bytes | None:
     """Return the 256-byte table of a substitution, None for every other shape."""
-    return getattr(cipher, "table", None)
+    return cast(Substitution, cipher).table if _has_table(cipher) else None
 
 
 def is_stateful(cipher: Cipher) -> bool:
@@ -134,7 +138,7 @@ def check_coded(body: bytes, coded: object) -> bytes:
     Raises:
       CodingError: it is not bytes, or holds a LF or a CR that `body` did not hold.
     """
-    if not isinstance(coded, bytes):
+    if type(coded) is not bytes:  # nor a subclass, whose methods are the plugin's
         raise CodingError(f"the cipher returned {_type_name(coded)}, expected bytes")
     if b"\n" in coded:
         raise CodingError("the cipher returned a LF, expected one line without its ending")

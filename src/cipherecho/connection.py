@@ -52,7 +52,7 @@ class Connection:
     """Serves one client until either side ends it.
 
     Args:
-      stream: the client's bytes; closed at the end, however that comes about.
+      stream: the client's bytes; whoever accepted it closes it when :meth:`run` returns.
       session: what answers them.
       limits: the times and sizes that bound the connection.
       peer: the client's name in the log.
@@ -83,7 +83,7 @@ class Connection:
         self._sent = 0
 
     async def run(self) -> None:
-        """Serve the client; nothing but cancellation leaves this."""
+        """Serve the client, and log how that ended."""
         started = trio.current_time()
         reason = "cut"
         try:
@@ -109,7 +109,6 @@ class Connection:
                     "seconds": trio.current_time() - started,
                 },
             )
-            await trio.aclose_forcefully(self._stream)
 
     def drain(self) -> None:
         """Answer what has come, then close; the connection ends soon after."""
@@ -126,13 +125,13 @@ class Connection:
                 over = await self._exchange()
             if self._scope.cancelled_caught:
                 break
+        if not over and self._waiting is _Waiting.OUTPUT:
+            return "write timeout"
         if self._session.closed is Closed.END_OF_INPUT:
             return self._session.closed
         if self._session.closed is not None:  # its error line is sent
             await close_gently(self._stream)
             return self._session.closed
-        if self._waiting is _Waiting.OUTPUT and not over:
-            return "write timeout"
         reason, message = self._why_input_ended()
         last_words = self._session.close(message) if message else b""
         self._sent += len(last_words)
@@ -190,24 +189,26 @@ class Connection:
         return "idle", f"got nothing for {seconds:g} s, expected a line within that time"
 
 
-async def close_gently(stream: trio.abc.Stream, last_words: bytes = b"") -> None:
+async def close_gently(
+    stream: trio.abc.Stream, last_words: bytes = b"", silence: float = _LINGER_SECONDS
+) -> None:
     """Send `last_words`, half-close, and discard input for a short time.
 
-    Returns when the client has closed too, has been silent for a second, or has been at
-    it for five; the stream is still to be closed then.
+    Returns when the client has closed too, has been silent for `silence` seconds, or has
+    been at it for five; the stream is still to be closed then.
 
     Raises:
       BrokenResourceError: the client reset the connection.
     """
     now = trio.current_time()
     last = now + _LONGEST_LINGER_SECONDS
-    with trio.CancelScope(deadline=now + _LINGER_SECONDS) as scope:
+    with trio.CancelScope(deadline=now + silence) as scope:
         if last_words:
             await stream.send_all(last_words)
         if isinstance(stream, trio.abc.HalfCloseableStream):
             await stream.send_eof()
         while await stream.receive_some(_RECEIVE_BYTES):
-            scope.deadline = min(last, trio.current_time() + _LINGER_SECONDS)
+            scope.deadline = min(last, trio.current_time() + silence)
 
 
 def peer_of(stream: trio.SocketStream) -> str:

@@ -104,4 +104,5 @@ def _parse_tcp(text: str, rest: str) -> TcpEndpoint:
 
 
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit()
+    # The longest is 65535; thousands of digits are more than int() takes.
+    return text.isascii() and text.isdigit() and len(text) <= 5

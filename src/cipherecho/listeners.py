@@ -59,7 +59,7 @@ async def open_listeners(endpoints: Iterable[Endpoint]) -> AsyncIterator[list[tr
             try:
                 if isinstance(endpoint, UnixEndpoint):
                     opened = [await _open_unix(endpoint.path)]
-                    stack.callback(_remove_socket, endpoint.path)
+                    stack.callback(_remove_if, endpoint.path, _identity(endpoint.path))
                 else:
                     opened = await trio.open_tcp_listeners(endpoint.port, host=endpoint.host)
             except UnicodeError as cause:  # a label of the name is empty or too long
@@ -80,7 +80,7 @@ async def _open_unix(path: str) -> trio.SocketListener:
         except OSError as error:
             if error.errno != errno.EADDRINUSE or not _is_stale(path):
                 raise
-            _remove_socket(path)
+            os.unlink(path)  # noqa: PTH108
             await unix.bind(path)
         unix.listen(socket.SOMAXCONN)
     except BaseException:
@@ -98,9 +98,17 @@ def _is_stale(path: str) -> bool:
     return False
 
 
-def _remove_socket(path: str) -> None:
+def _identity(path: str) -> tuple[int, int, int]:
+    # A file that is removed leaves its number to the next, so the time is needed too.
+    status = os.stat(path)  # noqa: PTH116
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def _remove_if(path: str, identity: tuple[int, int, int]) -> None:
+    """Remove our socket, but not that of a server which has replaced it since."""
     with suppress(FileNotFoundError):
-        os.unlink(path)  # noqa: PTH108
+        if _identity(path) == identity:
+            os.unlink(path)  # noqa: PTH108
 
 
 def endpoint_of(listener: trio.SocketListener) -> Endpoint:

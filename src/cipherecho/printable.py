@@ -1,6 +1,8 @@
 """Text from strangers, made fit for an error line, a log record or a terminal."""
 
-__all__ = ["printable"]
+from collections.abc import Callable
+
+__all__ = ["printable", "shown"]
 
 # Long enough for a sentence with a path in it, short enough that a client can't
 # fill a log or a screen.
@@ -24,3 +26,15 @@ def printable(text: str, longest: int = _LONGEST) -> str:
         for character in text[: longest + 1]
     )
     return escaped if len(escaped) <= longest else escaped[: longest - 1] + "…"
+
+
+def shown(thing: object, how: Callable[[object], str] = str) -> str:
+    """Return what `thing` says of itself, or that it fails at it.
+
+    What a plugin raises is an object of the plugin's, and may fail once more when it is
+    asked what it has to say.
+    """
+    try:
+        return how(thing)
+    except BaseException:  # an exit, and a panic in Rust, are no Exception
+        return "an object that can't be shown"

@@ -25,6 +25,7 @@ from cipherecho.chain import NoInverseError, chain, inverse
 from cipherecho.cipher import Cipher
 from cipherecho.coding import NotACipherError, check_cipher
 from cipherecho.options import SchemaError, configure
+from cipherecho.printable import shown
 from cipherecho.specification import SelectionError, Specification, fold
 
 __all__ = [
@@ -103,7 +104,7 @@ class BrokenCipherError(SelectionError):
 
     def __init__(self, entry: Entry, what: str, cause: BaseException) -> None:
         self.entry = entry
-        super().__init__(f"cipher {entry} {what}: {type(cause).__name__}: {cause}")
+        super().__init__(f"cipher {entry} {what}: {type(cause).__name__}: {shown(cause)}")
 
 
 class IncompatibleCipherError(SelectionError):
@@ -196,7 +197,7 @@ class Registry:
         except BaseException as cause:  # a plugin's module may do anything
             raise BrokenCipherError(entry, "can't be imported", cause) from cause
         if not callable(factory):
-            raise IncompatibleCipherError(entry, f"{factory!r} is no class or function")
+            raise IncompatibleCipherError(entry, f"{shown(factory, repr)} is no class or function")
         return cast(Callable[..., object], factory)
 
     def load(self, specification: Specification) -> Cipher:

@@ -21,6 +21,7 @@ from cipherecho.descriptors import descriptors_left
 from cipherecho.endpoint import Endpoint
 from cipherecho.limits import Limits
 from cipherecho.listeners import endpoint_of, has_backlog
+from cipherecho.printable import shown
 from cipherecho.session import Reply, Reset, Session, error_line
 
 __all__ = ["MOST_REFUSALS", "serve"]
@@ -29,7 +30,16 @@ log = logging.getLogger("cipherecho")
 
 # How many clients at once are told that the server is full; those after them wait
 # in the backlog. It bounds what a flood of connections costs.
-MOST_REFUSALS = 16
+MOST_REFUSALS = 64
+
+# How long a client that is refused may be silent before it is closed. It has seldom sent
+# anything, so it is in little danger of a reset; and others wait to be told the same.
+_REFUSAL_SECONDS = 0.25
+_REFUSAL_SECONDS_AT_SHUTDOWN = 0.02
+
+# At shutdown, connections in the backlog are accepted for so long: enough for as many
+# as a backlog holds, and an end for a flood of new ones.
+_MOST_ACCEPTING_SECONDS = 1.0
 
 # When the system has no descriptors left, accepting is tried again after so long.
 _RETRY_SECONDS = 0.25
@@ -72,10 +82,11 @@ async def serve(
 
     Raises:
       NotACipherError: `cipher` has none of the contract's shapes.
-      OSError: a listener broke.  What happens to a connection is never raised.
+      ExceptionGroup: a listener broke, of the OSError or ClosedResourceError that says
+        so.  What happens to a connection is never raised.
     """
     try:
-        server = _Server(cipher, limits or Limits(), reply, reset)
+        server = _Server(cipher, limits or Limits(), reply, reset, len(listeners))
         await server.run(listeners, trio.Event() if shutdown is None else shutdown, task_status)
     finally:
         for listener in listeners:
@@ -85,14 +96,17 @@ async def serve(
 class _Server:
     """What the tasks of one server share."""
 
-    def __init__(self, cipher: Cipher, limits: Limits, reply: Reply, reset: Reset) -> None:
+    def __init__(
+        self, cipher: Cipher, limits: Limits, reply: Reply, reset: Reset, listeners: int
+    ) -> None:
         self._cipher = chain([cipher])
         self._limits = limits
         self._reply = reply
         self._reset = reset
         self._most = _affordable(limits.max_connections)
-        # Taken before a connection is accepted, so that the process never holds more.
-        self._slots = trio.Semaphore(self._most + MOST_REFUSALS)
+        # Taken before a connection is accepted, so that the process never holds more; a
+        # listener where nobody connects has taken one too.
+        self._slots = trio.Semaphore(self._most + MOST_REFUSALS + listeners)
         self._serving = 0  # counted when accepted, so that who came first is served
         self._connections: set[Connection] = set()
         self._draining = False
@@ -118,8 +132,9 @@ class _Server:
             self._draining = True
             for connection in self._connections:
                 connection.drain()
+            last = trio.current_time() + _MOST_ACCEPTING_SECONDS
             for listener in listeners:
-                while has_backlog(listener):
+                while has_backlog(listener) and trio.current_time() < last:
                     await self._accept(listener, connections)
                 await listener.aclose()
         if connections.cancel_scope.cancelled_caught:
@@ -153,25 +168,34 @@ class _Server:
             else:
                 into.start_soon(self._refuse, stream)
 
+    # Ctrl-C is meant for the program, and arrives elsewhere; what looks like it in here is
+    # a plugin's.
+    @trio.lowlevel.enable_ki_protection
     async def _serve(self, stream: trio.SocketStream) -> None:
         """Serve an accepted connection, and give its place back."""
-        connection = Connection(
-            stream,
-            Session(
-                self._cipher, reply=self._reply, reset=self._reset, max_line=self._limits.max_line
-            ),
-            self._limits,
-            peer_of(stream),
-            self._failures.report,
-        )
-        self._connections.add(connection)
+        connection: Connection | None = None
         try:
+            session = Session(
+                self._cipher, reply=self._reply, reset=self._reset, max_line=self._limits.max_line
+            )
+            connection = Connection(
+                stream, session, self._limits, peer_of(stream), self._failures.report
+            )
+            self._connections.add(connection)
             if self._draining:
                 connection.drain()
             await connection.run()
+        except trio.Cancelled:
+            raise
+        except BaseException as error:
+            # A cipher that fails even at being asked what it is, or an exception of its
+            # own that can't be shown: nothing of it is looked at any further.
+            log.error("a cipher broke its connection: %s", shown(type(error)))  # noqa: TRY400
         finally:
-            self._connections.remove(connection)
-            self._serving -= 1
+            if connection is not None:
+                self._connections.discard(connection)
+            self._serving -= 1  # before its client sees the end, and may come again
+            await trio.aclose_forcefully(stream)
             self._slots.release()
 
     async def _refuse(self, stream: trio.SocketStream) -> None:
@@ -179,7 +203,8 @@ class _Server:
         self._full.warn(f"refused a connection: {self._most} are served, which is the limit")
         try:
             message = f"the server is full, serving {self._most}; closing, try again later"
-            await close_gently(stream, error_line(message))
+            silence = _REFUSAL_SECONDS_AT_SHUTDOWN if self._draining else _REFUSAL_SECONDS
+            await close_gently(stream, error_line(message), silence)
         except trio.BrokenResourceError:
             pass  # it went away by itself
         finally:
@@ -227,8 +252,9 @@ class _Failures:
         self._again = _Seldom()
 
     def report(self, failure: BaseException) -> None:
-        frames = traceback.extract_tb(failure.__traceback__)
-        file, line = (frames[-1].filename, frames[-1].lineno or 0) if frames else ("", 0)
+        file, line = "", 0
+        for frame, number in traceback.walk_tb(failure.__traceback__):
+            file, line = frame.f_code.co_filename, number
         kind = (type(failure).__name__, file, line)
         if kind in self._known:
             self._again.warn(f"the cipher failed again, as above: {kind[0]} at {file}:{line}")

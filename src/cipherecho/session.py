@@ -24,22 +24,19 @@ from math import inf
 
 from cipherecho.cipher import Cipher, InputError
 from cipherecho.coding import Coder, check_cipher, table_of
-from cipherecho.printable import printable
+from cipherecho.printable import printable, shown
 
-__all__ = ["MAX_LINE", "Closed", "Reply", "Reset", "Session", "error_line"]
+__all__ = ["MAX_LINE", "Closed", "Reply", "Reset", "Session", "error_line", "longest_coded"]
 
 # Generous for text, and small enough for a thousand clients that all send lines
 # without an end. (asyncio.StreamReader: 64 KiB; HAProxy: 16 KiB; Postfix: 2 KiB.)
 MAX_LINE = 65_536
 
-# How much longer than the longest line a coded line may be. Morse makes about six
-# characters of one, and base64 of a short authenticated text needs some dozens.
-_LONGEST_CODED = (16, 4096)  # times, plus bytes
-
 # One call answers this much at the most, so that a block of many short lines neither
 # costs unbounded memory with a cipher that makes them long, nor holds up everyone
-# else. A receive of 64 KiB with lines of 16 bytes is still answered at one go.
-_MOST_LINES = 4096
+# else. A receive of 64 KiB with lines of 32 bytes is still answered at one go, and so is
+# every block of a table, which is done at once.
+_MOST_LINES = 2048
 _MOST_BYTES = 1 << 20
 
 # A reason is cut before what happens next is added to it, or that would be cut off.
@@ -125,10 +122,9 @@ class Session:
         on_rejected: Callable[[int, InputError], None] | None = None,
     ) -> None:
         self._longest: float = inf if max_line is None else max_line
-        times, plus = _LONGEST_CODED
         self._coder = Coder(
             check_cipher(cipher),
-            times * self._longest + plus,
+            longest_coded(max_line),
             each_line_afresh=reset is Reset.LINE,
         )
         self._table = table_of(cipher)
@@ -279,9 +275,7 @@ class Session:
             if self._on_rejected is not None:
                 self._on_rejected(self.lines, rejection)
             then = "this line is skipped, the connection goes on"
-            return echo + self._error_line(str(rejection), then, ending)
-        except KeyboardInterrupt:
-            raise  # it is meant for the whole program, wherever it happens to arrive
+            return echo + self._error_line(shown(rejection), then, ending)
         except BaseException as failure:  # an exit, and a panic in Rust, are no Exception
             self.failure = failure
             message = f"the cipher failed on this line ({type(failure).__name__})"
@@ -297,6 +291,15 @@ class Session:
         if self._reply is Reply.FILTER:
             return b""
         return error_line(f"{printable(message, _LONGEST_REASON)}; {then}", ending)
+
+
+def longest_coded(max_line: int | None) -> float:
+    """Return how many bytes the code of a line may have, if a line may have `max_line`.
+
+    Morse makes about six characters of one, and base64 of a short authenticated text
+    needs some dozens.
+    """
+    return inf if max_line is None else 16 * max_line + 4096
 
 
 def error_line(message: str, ending: bytes = b"\n") -> bytes:

@@ -26,7 +26,16 @@ def main() -> None:
     The status is 0 if all went well, 1 for what the system refused and for lines that
     were rejected, 2 for wrong use, and 128 plus its number for a signal.
     """
-    sys.exit(_run())
+    status = _run()
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        # What is left in its buffer would fail once more at exit, with a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            status = _complain(f"standard output: {error.strerror}", 1)
+    sys.exit(status)
 
 
 def _run() -> int:

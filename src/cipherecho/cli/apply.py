@@ -7,15 +7,15 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, redirect_stdout, suppress
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import TextIO
 
 import click
 
 from cipherecho.cipher import InputError
 from cipherecho.cli.parameters import chosen_cipher, cipher_options
-from cipherecho.printable import printable
+from cipherecho.printable import printable, shown
 from cipherecho.session import Reply, Reset, Session
 from cipherecho.specification import Specification
 
@@ -41,22 +41,23 @@ def apply(cipher: Sequence[Specification], decrypt: bool, reset: str, files: Seq
       echo Hello | cipherecho apply --cipher rot13
       cipherecho apply --cipher rot13 --decrypt README.md
     """  # noqa: D301
-    chosen = chosen_cipher(cipher, decrypt=decrypt)
-    session = Session(
-        chosen, reply=Reply.FILTER, reset=Reset(reset), max_line=None, on_rejected=_tell_rejected
-    )
-    with ExitStack() as stack:
+    output = _descriptor_of(sys.stdout, "standard output")
+    with redirect_stdout(sys.stderr), ExitStack() as stack:  # a plugin may print, but not there
+        session = Session(
+            chosen_cipher(cipher, decrypt=decrypt),
+            reply=Reply.FILTER,
+            reset=Reset(reset),
+            max_line=None,
+            on_rejected=_tell_rejected,
+        )
         # All are opened before anything is written: a missing one changes nothing.
         sources = [_open(name, stack) for name in files or ["-"]]
-        output = _bytes_of(sys.stdout, "standard output")
-        try:
+        # A broken pipe is no error: whoever reads has seen enough.
+        with suppress(BrokenPipeError):
             for coded in _filter(_blocks(sources), session):
-                output.write(coded)
-                output.flush()
-        except OSError as error:
-            _forget_stdout()
-            if not isinstance(error, BrokenPipeError):
-                raise
+                _write(output, coded)
+    if isinstance(session.failure, KeyboardInterrupt):
+        raise session.failure
     if session.failure is not None:
         click.echo("cipherecho: the cipher failed; this is a bug of its plugin:", err=True)
         for line in "".join(traceback.format_exception(session.failure)).splitlines():
@@ -64,24 +65,32 @@ def apply(cipher: Sequence[Specification], decrypt: bool, reset: str, files: Seq
     return 1 if session.rejected or session.failure is not None else 0
 
 
-def _open(name: str, stack: ExitStack) -> BinaryIO:
-    if name == "-":
-        return _bytes_of(sys.stdin, "standard input")
-    # Unbuffered: blocks are larger than any buffer would be.
-    return stack.enter_context(Path(name).open("rb", buffering=0))
+# Descriptors, and no files of Python's: those have buffers that can fail once more at
+# exit, or none and write less than they were given, as PYTHONUNBUFFERED has it.
 
 
-def _bytes_of(stream: TextIO | None, name: str) -> BinaryIO:
+def _descriptor_of(stream: TextIO | None, name: str) -> int:
     if stream is None:  # it was closed when the program started
         raise OSError(errno.EBADF, os.strerror(errno.EBADF), name)
-    return stream.buffer
+    return stream.fileno()
 
 
-def _blocks(sources: Iterable[BinaryIO]) -> Iterator[bytes]:
-    for source in sources:
+def _open(name: str, stack: ExitStack) -> int:
+    if name == "-":
+        return _descriptor_of(sys.stdin, "standard input")
+    return stack.enter_context(Path(name).open("rb", buffering=0)).fileno()
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _blocks(descriptors: Iterable[int]) -> Iterator[bytes]:
+    for descriptor in descriptors:
         # What is there is read, and what is not there yet is not waited for.
-        read = getattr(source, "read1", source.read)
-        while block := read(_BLOCK_BYTES):
+        while block := os.read(descriptor, _BLOCK_BYTES):
             yield block
 
 
@@ -96,10 +105,4 @@ def _filter(blocks: Iterable[bytes], session: Session) -> Iterator[bytes]:
 
 
 def _tell_rejected(line: int, rejection: InputError) -> None:
-    click.echo(f"cipherecho: line {line}: {printable(str(rejection))}", err=True)
-
-
-def _forget_stdout() -> None:
-    """Let what is left in the buffer go nowhere: it can't be written at exit either."""
-    with suppress(OSError), Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    click.echo(f"cipherecho: line {line}: {printable(shown(rejection))}", err=True)

@@ -8,7 +8,7 @@ import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from typing import Any
 
 import click
@@ -16,7 +16,8 @@ import click
 from cipherecho.cipher import Vector
 from cipherecho.cli.parameters import CIPHER_NAME
 from cipherecho.options import REQUIRED, Option, SchemaError, options_of
-from cipherecho.registry import Entry, IncompatibleCipherError, Registry
+from cipherecho.printable import printable
+from cipherecho.registry import BrokenCipherError, Entry, IncompatibleCipherError, Registry
 from cipherecho.session import Reply, Session
 from cipherecho.specification import SelectionError, parse
 
@@ -46,7 +47,13 @@ def ciphers(name: str | None, as_json: bool) -> None:
         return
     specification = parse(name)
     entry = registry.find(specification.name, specification.distribution)
-    page = _page(entry, registry)
+    with redirect_stdout(sys.stderr):  # a plugin may print, but not there
+        try:
+            page = _page(entry, registry)
+        except SelectionError:
+            raise
+        except Exception as cause:
+            raise BrokenCipherError(entry, "can't be shown", cause) from cause
     _print(json.dumps(page, indent=2) if as_json else _render(page))
 
 
@@ -129,7 +136,9 @@ def _example(
     missing = ",".join(f"{option.name}=…" for option in options if option.required)
     if missing:  # what it takes is known, what it would accept is not
         return {"command": _command(name, missing, _TEXT), "output": ""}
-    return _example_of(name, "", _TEXT, registry)
+    with suppress(SelectionError):
+        return _example_of(name, "", _TEXT, registry)
+    return {"command": _command(name, "", _TEXT), "output": ""}
 
 
 def _example_of(name: str, values: str, text: str, registry: Registry) -> dict[str, str]:
@@ -150,7 +159,7 @@ def _command(name: str, values: str, line: str) -> str:
 def _render(page: dict[str, Any]) -> str:
     parts = [f"{page['name']} ({page['package']} {page['version']})"]
     if page["help"]:
-        parts.append(page["help"])
+        parts.append("\n".join(map(printable, page["help"].splitlines())))
     if page["options"]:
         rows = [
             [

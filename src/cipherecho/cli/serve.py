@@ -6,7 +6,8 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
+from functools import partial
 
 from cipherecho.cli.log import logging_to_stderr
 from cipherecho.cli.parameters import chosen_cipher
@@ -33,19 +34,16 @@ def serve_command(
 ) -> int:
     """Serve until a signal ends it; return the exit status."""
     limits = Limits(**bounds)  # type: ignore[arg-type]
-    chosen = chosen_cipher(cipher, decrypt=decrypt)
-    with logging_to_stderr(log_level):
-        return run(
-            listen,
-            chosen,
-            limits,
-            reply=Reply(reply),
-            reset=Reset(reset),
-            announce=_announce,
-        )
+    announce = partial(_announce, None if sys.stdout is None else sys.stdout.fileno())
+    with redirect_stdout(sys.stderr):  # a plugin may print, but not there
+        chosen = chosen_cipher(cipher, decrypt=decrypt)
+        with logging_to_stderr(log_level):
+            return run(
+                listen, chosen, limits, reply=Reply(reply), reset=Reset(reset), announce=announce
+            )
 
 
-def _announce(endpoint: Endpoint) -> None:
+def _announce(stdout: int | None, endpoint: Endpoint) -> None:
     if not endpoint.is_private:
         log.warning(
             "%(endpoint)s can be reached from other machines, and nothing on it is encrypted "
@@ -54,6 +52,6 @@ def _announce(endpoint: Endpoint) -> None:
         )
     # Past every buffer, so that one that nobody reads has nothing left at the end. There is
     # no standard output at all if it was closed when the program started.
-    if sys.stdout is not None:
+    if stdout is not None:
         with suppress(OSError):
-            os.write(sys.stdout.fileno(), f"listening {endpoint}\n".encode())
+            os.write(stdout, os.fsencode(f"listening {endpoint}\n"))
