@@ -76,6 +76,13 @@ ROWS = {
     "process": server_side("descriptors", "endpoint", "listeners", "server"),
 }
 
+# The kit for authors of plugins: it knows how long a line takes, and no test framework.
+ROWS["testing"] = Row(
+    frozenset({"chain", "cipher", "coding", "options", "session", "specification"}),
+    frozenset(),
+    SOCKETS,
+)
+
 # The command line comes on top: it may import everything below it, but knows no sockets.
 ROWS["cli"] = Row(frozenset(ROWS), frozenset({"click"}), SOCKETS)
 ROWS["__main__"] = row("cli")

@@ -28,6 +28,11 @@ None of the three has to be inherited from.  The smallest plugin::
 
         decrypt = encrypt
 
+A factory may say more of its ciphers, for the conformance kit and for help, in
+attributes: ``vectors``, known answers (:class:`Vector`); ``random = True``, the same line
+has another code each time; ``lossy = True``, what is decrypted is not always what was
+encrypted (the spaces of a Playfair message).
+
 A **body** is a line without its ending: any bytes but LF, possibly none.  What a
 cipher returns for it must be ``bytes`` with no LF and with no more CRs than the
 body had, and at most 16 times the line limit plus 4 KiB long.
@@ -51,6 +56,7 @@ __all__ = [
     "Transform",
     "Vector",
     "letter_table",
+    "text_of",
 ]
 
 Transform: TypeAlias = Callable[[bytes], bytes]
@@ -200,3 +206,26 @@ def letter_table(cipher_alphabet: str) -> bytes:
     return bytes.maketrans(
         (string.ascii_uppercase + string.ascii_lowercase).encode(), coded.encode()
     )
+
+
+def text_of(body: bytes) -> str:
+    r"""Return the characters of `body`, for a cipher that moves characters and not bytes.
+
+    Strict: what is not UTF-8 is refused, since moving half a character would mangle it.
+    ``str.encode()`` is the way back.
+
+    Raises:
+      InputError: `body` is not UTF-8; the message says where it stops being so.
+
+    >>> text_of("Größe".encode())[::-1].encode().decode()
+    'eßörG'
+    >>> text_of(b"Gr\xf6\xdfe")
+    Traceback (most recent call last):
+    cipherecho.cipher.InputError: got the byte 0xf6 at place 3, expected UTF-8
+    """
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"got the byte 0x{body[error.start]:02x} at place {error.start + 1}, expected UTF-8"
+        ) from None

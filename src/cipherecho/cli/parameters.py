@@ -20,6 +20,7 @@ __all__ = [
     "COUNT",
     "ENDPOINT",
     "SECONDS",
+    "SPECIFICATION",
     "chosen_cipher",
     "cipher_options",
     "option",
@@ -123,6 +124,7 @@ class _Positive(click.ParamType):  # type: ignore[type-arg]
 CIPHER_NAME = CipherName()
 COUNT = _Positive("count", int, "a whole number, 1 or more")
 ENDPOINT = _EndpointType()
+SPECIFICATION = _CipherSpecification()
 SECONDS = _Positive("seconds", float, "seconds, more than 0 ('inf' for ever)")
 
 
@@ -139,7 +141,7 @@ def cipher_options(command: _Command) -> _Command:
         option("--decrypt", is_flag=True, help="Undo the cipher, the last stage first."),
         option(
             "--cipher",
-            type=_CipherSpecification(),
+            type=SPECIFICATION,
             multiple=True,
             default=["rot13"],
             show_default=True,

@@ -21,6 +21,8 @@ _DEFAULT_ENDPOINT = "tcp://127.0.0.1:8013"
 _COMMANDS = {
     "apply": "Put files or standard input through a cipher.",
     "ciphers": "Say what ciphers are installed, or what one is and takes.",
+    "check": "Say whether a cipher keeps the contract.",
+    "new": "Write a package for a cipher of your own.",
 }
 
 
