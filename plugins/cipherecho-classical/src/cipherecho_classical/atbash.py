@@ -1,0 +1,39 @@
+"""Atbash, the alphabet read backwards."""
+
+import string
+from dataclasses import dataclass
+
+from cipherecho.cipher import Vector, letter_table
+
+__all__ = ["Atbash"]
+
+
+@dataclass(frozen=True)
+class Atbash:
+    """Replaces A by Z, B by Y, and so on; twice is the original.
+
+    Hebrew scribes did it to their own alphabet, and named it after the first two pairs,
+    aleph and tav, beth and shin.  The Book of Jeremiah writes Sheshach for Babel with it
+    (25:26 and 51:41), in the sixth century BC.  There is no key, so whoever knows of it can
+    read it; who does not finds it out by counting letters.
+    """
+
+    table = letter_table(string.ascii_uppercase[::-1])
+
+    vectors = (
+        Vector(
+            "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+            "ZYXWVUTSRQPONMLKJIHGFEDCBA",
+            source="Wikipedia, «Atbash», the table for the modern Latin alphabet",
+        ),
+        Vector(
+            "hob holy horn zoo irk low glow grog",
+            "sly slob slim all rip old told tilt",
+            source="Wikipedia, «Atbash», English words that become other English words",
+        ),
+        Vector(
+            "Größe, café\nAbc 7!",
+            "Tiößv, xzué\nZyx 7!",
+            source="our own, letter by letter: foreign letters and digits stay, case is kept",
+        ),
+    )

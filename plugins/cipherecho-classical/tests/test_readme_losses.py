@@ -1,0 +1,29 @@
+"""What the README says comes back of a line from the ciphers that lose some of it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cipherecho.chain import inverse
+from cipherecho.registry import Registry
+from cipherecho.session import Reply, Session
+from cipherecho.specification import parse
+
+README = Path(__file__).parent.parent / "README.md"
+ROWS = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| `([^`]+)` \| spacing", README.read_text(), re.M)
+
+
+def test_all_of_them_are_there() -> None:
+    assert [specification.partition(":")[0] for _, specification, _ in ROWS] == [
+        "playfair",
+        "bifid",
+        "adfgvx",
+    ]
+
+
+@pytest.mark.parametrize(("sent", "specification", "back"), ROWS)
+def test_line_comes_back_so(sent: str, specification: str, back: str) -> None:
+    cipher = Registry().load(parse(specification))
+    there, and_back = (Session(one, reply=Reply.CIPHER) for one in (cipher, inverse(cipher)))
+    assert and_back.receive(there.receive(f"{sent}\n".encode())) == f"{back}\n".encode()
