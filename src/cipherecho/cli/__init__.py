@@ -33,8 +33,8 @@ def main() -> None:
     except OSError as error:
         # What is left in its buffer would fail once more at exit, with a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            status = _complain(f"standard output: {error.strerror}", 1)
+        if status == 0 and not isinstance(error, BrokenPipeError):
+            status = _complain(str(error.strerror), 1)
     sys.exit(status)
 
 
@@ -46,6 +46,8 @@ def _run() -> int:
     except (click.UsageError, SelectionError) as error:
         text = error.format_message() if isinstance(error, click.UsageError) else str(error)
         return _complain(text, 2)
+    except BrokenPipeError:
+        return 0  # whoever reads has seen enough
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _complain(where + (error.strerror or str(error)), 1)
