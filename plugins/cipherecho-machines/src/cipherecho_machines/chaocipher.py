@@ -1,0 +1,141 @@
+r"""Chaocipher, whose two alphabets are disarranged by every letter.
+
+>>> cipher = Chaocipher("HXUCZVAMDSLKPEFJRIGTWOBNYQ", "PTLNBQDEOYSFAVZKGJRIHWXUMC")
+>>> encrypt = cipher.encryptor()
+>>> encrypt(b"Well"), encrypt(b"done!")
+(b'Oahq', b'hcny!')
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cipherecho.cipher import OptionError, Transform, Vector
+from cipherecho_machines.letters import code_letters, is_alphabet, numbers_of
+
+__all__ = ["Chaocipher"]
+
+
+@dataclass(frozen=True)
+class Chaocipher:
+    """Replaces letters of one alphabet by those of another, and stirs both after each.
+
+    John F. Byrne, a friend of James Joyce, invented it in 1918 with two disks in a cigar
+    box, and offered it to the American army and navy in vain.  His memoir «Silent Years»
+    of 1953 had messages to challenge its readers.  How it works stayed in the family until
+    Moshe Rubin described it in 2010: the letter is found in the right alphabet, its code stands at
+    the same place of the left one, both are turned to it, and in each one letter is moved to the
+    middle.  Since the order of the alphabets depends on the whole text before, one wrong letter
+    spoils the rest; but a stretch of known plaintext gives the alphabets away,
+    and a computer finds them from messages with the same key.  Only
+    letters stir the alphabets, and they stay stirred from line to line.
+    """
+
+    left: Annotated[str, "the alphabet of the ciphertext: the letters A-Z, each once"]
+    right: Annotated[str, "the alphabet of the plaintext: the letters A-Z, each once"]
+
+    vectors = (
+        Vector(
+            "WELLDONEISBETTERTHANWELLSAID",
+            "OAHQHCNYNXTSZJRRHJBYHQKSOUJY",
+            source="Moshe Rubin, «Chaocipher Revealed: The Algorithm» (2010), the example",
+            options="left=HXUCZVAMDSLKPEFJRIGTWOBNYQ,right=PTLNBQDEOYSFAVZKGJRIHWXUMC",
+        ),
+        Vector(
+            "ALLGOODQQUICKBROWNFOXESJUMPOVERLAZYDOGTOSAVETHEIRPARTYW",
+            "CLYTZPNZKLDDQGFBOOTYSNEPUAGKIUNKNCRINRCVKJNHTOAFQPDPNCV",
+            source="John F. Byrne, «Silent Years» (1953), the first line of exhibit 1; the "
+            "alphabets: Moshe Rubin, «Chaocipher Revealed: Deciphering Exhibit #1» (2010)",
+            options="left=BFVGUHWJKNCPEDQRSTIXYLMOZA,right=CMOPRTUVJXAYZNBQDSEFGHLWIK",
+        ),
+        Vector(
+            "Well done\nis better, in the Größe of 7",
+            "Oahq hcny\nnx tszjrr, ju euy Bcößo by 7",
+            source="our own: the first example again, running on over other characters and "
+            "from line to line",
+            options="hxuczvamdslkpefjrigtwobnyq,right=ptlnbqdeoysfavzkgjrihwxumc",
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        for option, alphabet in ("left", self.left), ("right", self.right):
+            if not is_alphabet(alphabet):
+                raise OptionError(option, alphabet, "the 26 letters A-Z in any order, each once")
+
+    def encryptor(self) -> Transform:
+        """Return a transform with both alphabets as they were given."""
+        return _Encryptor(numbers_of(self.left), numbers_of(self.right))
+
+    def decryptor(self) -> Transform:
+        """Return a transform that undoes what :meth:`encryptor` makes."""
+        return _Decryptor(numbers_of(self.left), numbers_of(self.right))
+
+
+def _orders(turn: int, taken: int) -> tuple[bytes, ...]:
+    """Return, for each place of a letter, which places an alphabet is put together from.
+
+    The alphabet is turned until that place, and `turn` more, is the first.  Then the letter
+    that is `taken` from the first is taken out and put back in as the fourteenth.
+    """
+    orders = []
+    for place in range(26):
+        turned = [(place + turn + step) % 26 for step in range(26)]
+        turned.insert(13, turned.pop(taken))
+        orders.append(bytes(turned))
+    return tuple(orders)
+
+
+# An order .translate(alphabet) is the alphabet in that order: a third of the time of
+# cutting it into pieces and joining them.  A table of translate has to be 256 bytes long.
+_LEFT_ORDERS = _orders(turn=0, taken=1)
+_RIGHT_ORDERS = _orders(turn=1, taken=2)
+
+
+class _Disks:
+    """The two alphabets of one connection, as numbers; what is remembered is their order."""
+
+    __slots__ = ("_left", "_right")
+
+    def __init__(self, left: bytes, right: bytes) -> None:
+        self._left = left
+        self._right = right
+
+    def __deepcopy__(self, memo: dict[int, object]) -> _Disks:
+        return type(self)(self._left, self._right)
+
+
+class _Encryptor(_Disks):
+    __slots__ = ()
+
+    def __call__(self, body: bytes) -> bytes:
+        return code_letters(body, self._code)
+
+    def _code(self, numbers: bytes) -> bytes:
+        left, right = self._left, self._right
+        coded = bytearray()
+        for number in numbers:
+            place = right.index(number)
+            coded.append(left[place])
+            left = _LEFT_ORDERS[place].translate(left.ljust(256))
+            right = _RIGHT_ORDERS[place].translate(right.ljust(256))
+        self._left, self._right = left, right
+        return bytes(coded)
+
+
+class _Decryptor(_Disks):
+    __slots__ = ()
+
+    def __call__(self, body: bytes) -> bytes:
+        return code_letters(body, self._code)
+
+    def _code(self, numbers: bytes) -> bytes:
+        left, right = self._left, self._right
+        coded = bytearray()
+        for number in numbers:
+            place = left.index(number)
+            coded.append(right[place])
+            left = _LEFT_ORDERS[place].translate(left.ljust(256))
+            right = _RIGHT_ORDERS[place].translate(right.ljust(256))
+        self._left, self._right = left, right
+        return bytes(coded)

@@ -1,0 +1,171 @@
+r"""Solitaire, a cipher that is played with a deck of cards.
+
+>>> encrypt = Solitaire("foo").encryptor()
+>>> encrypt(b"AAAAA"), encrypt(b"aa, aaa!")
+(b'ITHZU', b'ji, wgr!')
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated
+
+from cipherecho.cipher import OptionError, Transform, Vector
+from cipherecho_machines.letters import code_letters, numbers_of
+
+__all__ = ["Solitaire"]
+
+_SOURCE = "Bruce Schneier's test vectors, https://www.schneier.com/code/sol-test.txt"
+
+
+@dataclass(frozen=True)
+class Solitaire:
+    """Moves each letter as far as a card says that comes from a deck with two jokers.
+
+    Bruce Schneier designed it for Neal Stephenson's novel Cryptonomicon of 1999, where it
+    is called Pontifex: agents could carry cards that would not give them away.  For each letter
+    both jokers move, the deck is cut at both of them and cut again by its last card, and the
+    first card says where to find the one that counts.  The passphrase arranges the deck
+    beforehand, each letter with one more cut.  Paul Crowley found in 1999 that the same
+    number comes twice in a row once in 22.5 times instead of 26, so the text leaks; and two
+    messages with one passphrase betray each other.  Only letters use up cards, and the
+    deck stays as it is from line to line.
+    """
+
+    key: Annotated[
+        str,
+        "a passphrase of letters A-Z, small ones too, and spaces, which do not count; "
+        "nothing, '', is the deck in its order",
+    ]
+
+    vectors = (
+        Vector("AAAAAAAAAAAAAAA", "EXKYIZSGEHUNTIQ", source=_SOURCE, options='""'),
+        Vector("AAAAAAAAAAAAAAA", "ITHZUJIWGRFARMW", source=_SOURCE, options="foo"),
+        Vector("AAAAAAAAAAAAAAA", "DCSQYHBQZNGDRUT", source=_SOURCE, options="aaa"),
+        Vector("AAAAAAAAAAAAAAA", "FMUBYBMAXHNQXCJ", source=_SOURCE, options="bcd"),
+        Vector(
+            "AAAAAAAAAAAAAAAAAAAAAAAAA",
+            "SUGSRSXSWQRMXOHIPBFPXARYQ",
+            source=_SOURCE,
+            options="key=cryptonomicon",
+        ),
+        Vector(
+            "SOLITAIREX",
+            "KIRAKSFJAN",
+            source=f"{_SOURCE}; the X that fills up the last group is written out",
+            options="key=cryptonomicon",
+        ),
+        Vector(
+            "Solit,\n\nÄ aire 7!\nX",
+            "Kirak,\n\nÄ sfja 7!\nN",
+            source="our own: the example before, running on over other characters and from "
+            "line to line",
+            options='key="Crypto Nomicon"',
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        letters = self.key.replace(" ", "")
+        if self.key and not (letters.isascii() and letters.isalpha()):
+            raise OptionError(
+                "key",
+                self.key,
+                "a passphrase of letters A-Z and spaces, or '' for the deck in its order",
+            )
+
+    def encryptor(self) -> Transform:
+        """Return a transform with the deck as the passphrase arranges it."""
+        return _Encryptor(self._deck)
+
+    def decryptor(self) -> Transform:
+        """Return a transform that undoes what :meth:`encryptor` makes."""
+        return _Decryptor(self._deck)
+
+    @cached_property
+    def _deck(self) -> bytes:
+        deck = _IN_ORDER
+        for number in numbers_of(self.key.replace(" ", "")):
+            deck = _cut(_shuffled(deck), number + 1)
+        return deck
+
+
+# The cards are numbers in the order of bridge, from 1, the ace of clubs, to 52, the king of
+# spades.  Both jokers count as 53 where one is counted.
+_JOKER_A, _JOKER_B = 53, 54
+_IN_ORDER = bytes(range(1, 55))
+
+
+class _Player:
+    """Plays with the deck of one connection; what is remembered is its order."""
+
+    __slots__ = ("_deck",)
+
+    def __init__(self, deck: bytes) -> None:
+        self._deck = deck
+
+    def __deepcopy__(self, memo: dict[int, object]) -> _Player:
+        return type(self)(self._deck)
+
+    def _draw(self, count: int) -> bytes:
+        """Return the next `count` cards that count; jokers do not."""
+        deck = self._deck
+        cards = bytearray()
+        while len(cards) < count:
+            deck = _shuffled(deck)
+            first = deck[0]
+            card = deck[first if first < _JOKER_B else _JOKER_A]
+            if card < _JOKER_A:
+                cards.append(card)
+        self._deck = deck
+        return bytes(cards)
+
+
+class _Encryptor(_Player):
+    __slots__ = ()
+
+    def __call__(self, body: bytes) -> bytes:
+        return code_letters(body, self._code)
+
+    def _code(self, numbers: bytes) -> bytes:
+        cards = self._draw(len(numbers))
+        return bytes([(number + card) % 26 for number, card in zip(numbers, cards, strict=True)])
+
+
+class _Decryptor(_Player):
+    __slots__ = ()
+
+    def __call__(self, body: bytes) -> bytes:
+        return code_letters(body, self._code)
+
+    def _code(self, numbers: bytes) -> bytes:
+        cards = self._draw(len(numbers))
+        return bytes([(number - card) % 26 for number, card in zip(numbers, cards, strict=True)])
+
+
+def _shuffled(deck: bytes) -> bytes:
+    """Return the deck after the four moves that come before each card.
+
+    A joker that moves past the last card goes on after the first one, never before it.
+    """
+    cards = bytearray(deck)
+    place = cards.index(_JOKER_A)
+    del cards[place]
+    cards.insert(place % 53 + 1, _JOKER_A)
+    place = cards.index(_JOKER_B)
+    del cards[place]
+    cards.insert((place + 1) % 53 + 1, _JOKER_B)
+
+    upper, lower = cards.index(_JOKER_A), cards.index(_JOKER_B)
+    if upper > lower:
+        upper, lower = lower, upper
+    cut = bytes(cards[lower + 1 :] + cards[upper : lower + 1] + cards[:upper])
+    return _cut(cut, cut[-1])
+
+
+def _cut(deck: bytes, count: int) -> bytes:
+    """Return the deck with the first `count` cards moved to before the last one.
+
+    With a joker's 53 or 54, which are all but the last, nothing changes.
+    """
+    return deck if count >= _JOKER_A else deck[count:-1] + deck[:count] + deck[-1:]

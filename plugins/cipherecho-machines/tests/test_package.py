@@ -1,0 +1,212 @@
+"""What holds for every cipher of this package, as it is installed."""
+
+import copy
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cipherecho.chain import chain, inverse
+from cipherecho.cipher import Cipher, InputError, Stateful, Vector
+from cipherecho.registry import Entry, Registry
+from cipherecho.session import Reply, Reset, Session
+from cipherecho.specification import parse
+from cipherecho_machines import __version__
+
+REGISTRY = Registry()
+ENTRIES = [entry for entry in REGISTRY.entries if entry.package == "cipherecho-machines"]
+
+
+def cipher_of(entry: Entry, vector: Vector) -> Cipher:
+    options = f":{vector.options}" if vector.options else ""
+    return REGISTRY.load(parse(f"{entry.name}@cipherecho-machines{options}"))
+
+
+def vectors_of(entry: Entry) -> tuple[Vector, ...]:
+    vectors: tuple[Vector, ...] = getattr(REGISTRY.factory(entry), "vectors", ())
+    return vectors
+
+
+VECTORS = [
+    pytest.param(entry, vector, id=f"{entry.name}-{number}")
+    for entry in ENTRIES
+    for number, vector in enumerate(vectors_of(entry))
+]
+# One of each, for what does not depend on the options.
+CIPHERS = [pytest.param(cipher_of(entry, vectors_of(entry)[0]), id=entry.name) for entry in ENTRIES]
+ALL_CIPHERS = [cipher for parameters in CIPHERS for cipher in parameters.values]
+
+texts = st.text(string.ascii_letters + " ,é7", max_size=100).map(str.encode)
+
+
+def answer(cipher: Cipher, sent: bytes, size: int = 1000) -> bytes:
+    """Return what a session replies to `sent`, received `size` bytes at a time."""
+    session = Session(cipher, reply=Reply.CIPHER)
+    pieces = [session.receive(sent[i : i + size]) for i in range(0, len(sent), size)]
+    return b"".join(pieces) + session.end()
+
+
+def on_the_wire(vector: Vector, ending: bytes = b"\n") -> tuple[bytes, bytes]:
+    plaintext, ciphertext = (
+        f"{text}\n".encode().replace(b"\n", ending)
+        for text in (vector.plaintext, vector.ciphertext)
+    )
+    return plaintext, ciphertext
+
+
+def test_brings_these_ciphers() -> None:
+    assert {entry.name for entry in ENTRIES} == {"chaocipher", "enigma", "solitaire"}
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_cipher_is_usable_and_explained(entry: Entry) -> None:
+    assert entry.version == __version__
+    assert REGISTRY.status(entry) == "ok"
+    assert REGISTRY.find(entry.name) == entry
+    assert REGISTRY.factory(entry).__doc__
+    assert len(vectors_of(entry)) >= 2
+    assert all(vector.source for vector in vectors_of(entry))
+
+
+@pytest.mark.parametrize("size", [1, 1000], ids=["byte by byte", "whole"])
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
+@pytest.mark.parametrize(("entry", "vector"), VECTORS)
+class TestVectors:
+    def test_encrypts(self, entry: Entry, vector: Vector, ending: bytes, size: int) -> None:
+        plaintext, ciphertext = on_the_wire(vector, ending)
+        assert answer(cipher_of(entry, vector), plaintext, size) == ciphertext
+
+    def test_decrypts(self, entry: Entry, vector: Vector, ending: bytes, size: int) -> None:
+        plaintext, ciphertext = on_the_wire(vector, ending)
+        assert answer(inverse(cipher_of(entry, vector)), ciphertext, size) == plaintext
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 80])
+@pytest.mark.parametrize(("entry", "vector"), VECTORS)
+def test_vector_holds_in_lines_of_any_length(entry: Entry, vector: Vector, size: int) -> None:
+    def in_lines(text: str) -> bytes:
+        text = text.replace("\n", "")
+        lines = [text[start : start + size] for start in range(0, len(text), size)]
+        return "".join(f"{line}\n" for line in lines).encode()
+
+    plaintext, ciphertext = in_lines(vector.plaintext), in_lines(vector.ciphertext)
+    assert answer(cipher_of(entry, vector), plaintext) == ciphertext
+    assert answer(inverse(cipher_of(entry, vector)), ciphertext) == plaintext
+
+
+@pytest.mark.parametrize(("entry", "vector"), VECTORS)
+def test_every_line_starts_afresh_if_asked_to(entry: Entry, vector: Vector) -> None:
+    first = "".join(vector.plaintext.split("\n")).encode() + b"\n"
+    coded = "".join(vector.ciphertext.split("\n")).encode() + b"\n"
+    cipher = cipher_of(entry, vector)
+    there = Session(cipher, reply=Reply.CIPHER, reset=Reset.LINE)
+    back = Session(inverse(cipher), reply=Reply.CIPHER, reset=Reset.LINE)
+    assert there.receive(first + b"\n" + first) == coded + b"\n" + coded
+    assert back.receive(coded + b"\n" + coded) == first + b"\n" + first
+
+
+@pytest.mark.parametrize(("entry", "vector"), VECTORS)
+def test_empty_line_stays_empty(entry: Entry, vector: Vector) -> None:
+    cipher = cipher_of(entry, vector)
+    assert answer(cipher, b"\n\r\n\n") == b"\n\r\n\n"
+    assert answer(inverse(cipher), b"\n\r\n\n") == b"\n\r\n\n"
+
+
+@pytest.mark.parametrize(("entry", "vector"), VECTORS)
+def test_chain_with_rot13_goes_there_and_back(entry: Entry, vector: Vector) -> None:
+    both = chain([cipher_of(entry, vector), REGISTRY.load(parse("rot13"))])
+    plaintext, ciphertext = on_the_wire(vector)
+    coded = answer(both, plaintext)
+    assert coded == answer(REGISTRY.load(parse("rot13")), ciphertext)
+    assert answer(inverse(both), coded) == plaintext
+
+
+@given(st.lists(texts, max_size=5))
+def test_chain_of_all_goes_there_and_back(plain: list[bytes]) -> None:
+    everything = chain(ALL_CIPHERS)
+    sent = b"".join(body + b"\n" for body in plain)
+    assert answer(inverse(everything), answer(everything, sent)) == sent
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["encrypting", "decrypting"])
+@pytest.mark.parametrize("cipher", CIPHERS)
+def test_connections_do_not_touch_each_other(cipher: Stateful, turned: bool) -> None:
+    used = inverse(cipher) if turned else cipher
+    lines = [b"Attack\n", b"at dawn\n", b"again\n"]
+    alone = Session(used, reply=Reply.CIPHER)
+    expected = [alone.receive(line) for line in lines]
+    one, other = Session(used, reply=Reply.CIPHER), Session(used, reply=Reply.CIPHER)
+    replies = [(one.receive(line), other.receive(line)) for line in lines]
+    assert replies == [(reply, reply) for reply in expected]
+    # And with one of them ahead of the other.
+    late = Session(used, reply=Reply.CIPHER)
+    assert late.receive(b"Attack\n") == expected[0]
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["encrypting", "decrypting"])
+@pytest.mark.parametrize("cipher", CIPHERS)
+@given(st.binary(max_size=200), st.integers(0, 200))
+def test_any_chunking_gives_the_same_bytes(
+    cipher: Stateful, turned: bool, sent: bytes, cut: int
+) -> None:
+    used = inverse(cipher) if turned else cipher
+    whole, cut_up = Session(used), Session(used)
+    expected = whole.receive(sent) + whole.end()
+    assert cut_up.receive(sent[:cut]) + cut_up.receive(sent[cut:]) + cut_up.end() == expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "Größe 7".encode(),
+        b"\xff a \x00 b\x7f",
+        "\N{LATIN SMALL LETTER LONG S}\N{LATIN SMALL LETTER DOTLESS I}\N{KELVIN SIGN}".encode(),
+        b"\r",
+    ],
+)
+@pytest.mark.parametrize("cipher", CIPHERS)
+def test_what_is_no_ascii_letter_stays_and_moves_nothing(cipher: Stateful, body: bytes) -> None:
+    letters = string.ascii_letters.encode()
+    encrypt, encrypt_letters = cipher.encryptor(), cipher.encryptor()
+    coded = encrypt(body)
+    assert len(coded) == len(body)
+    assert [byte for byte in coded if byte not in letters] == [
+        byte for byte in body if byte not in letters
+    ]
+    encrypt_letters(bytes(byte for byte in body if byte in letters))
+    assert encrypt(b"then") == encrypt_letters(b"then")
+    assert inverse(cipher).encryptor()(coded) == body
+
+
+class NoDigits:
+    """Rejects a line with a digit, for a place behind a cipher that keeps state."""
+
+    def encrypt(self, body: bytes) -> bytes:
+        if any(byte in b"0123456789" for byte in body):
+            raise InputError("got a digit, expected none")
+        return body
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["encrypting", "decrypting"])
+@pytest.mark.parametrize("cipher", CIPHERS)
+def test_line_that_a_later_cipher_rejects_leaves_no_trace(cipher: Stateful, turned: bool) -> None:
+    used = inverse(cipher) if turned else cipher
+    expected = answer(used, b"Attack\nat dawn\n")
+    session = Session(chain([used, NoDigits()]), reply=Reply.CIPHER)
+    coded = session.receive(b"Attack\n")
+    assert session.receive(b"2 late\n").startswith(b"!error: ")
+    assert coded + session.receive(b"at dawn\n") == expected
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["encrypting", "decrypting"])
+@pytest.mark.parametrize("cipher", CIPHERS)
+def test_copy_of_a_transform_goes_its_own_way(cipher: Stateful, turned: bool) -> None:
+    used = inverse(cipher) if turned else cipher
+    transform = used.encryptor()
+    transform(b"Attack")
+    copied, copied_later = copy.deepcopy(transform), copy.deepcopy(transform)
+    coded = copied(b"at dawn")
+    assert transform(b"at dawn") == coded
+    assert copied_later(b"at dawn") == coded
+    assert type(copied) is type(transform)
