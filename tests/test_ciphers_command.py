@@ -44,27 +44,69 @@ def data(*arguments: str) -> Any:
 # The list.
 
 
-def test_the_list_says_name_package_version_and_status() -> None:
-    title, *rows = [line.split() for line in said("ciphers").splitlines()]
-    assert title == ["NAME", "PACKAGE", "VERSION", "STATUS"]
-    assert ["rot13", "cipherecho", OWN, "ok"] in rows
-    assert ["caesar", "cipherecho-classical", CLASSICAL, "ok"] in rows
-    assert ["vigenere", "cipherecho-classical", CLASSICAL, "ok"] in rows
-    assert rows == sorted(rows)
+def test_the_list_is_grouped_by_package_with_a_line_for_each_cipher() -> None:
+    groups = [group.splitlines() for group in said("ciphers", COLUMNS="120").split("\n\n")]
+    packages = {lines[0]: lines[1:] for lines in groups}
+    [rot13] = packages[f"cipherecho {OWN}"]
+    assert rot13.split(maxsplit=3) == [
+        "rot13",
+        "ok",
+        "toy",
+        "Moves every letter 13 places along the alphabet of 26; twice is the original.",
+    ]
+    classical = packages[f"cipherecho-classical {CLASSICAL}"]
+    names = [line.split()[0] for line in classical]
+    assert {"caesar", "vigenere"} <= set(names)
+    assert names == sorted(names)
 
 
 def test_the_columns_of_the_list_stand_below_each_other() -> None:
-    title, *lines = said("ciphers").splitlines()
-    for column in ("PACKAGE", "VERSION", "STATUS"):
-        place = title.index(column)
-        assert all(line[place - 2 : place] == "  " and line[place] != " " for line in lines)
+    lines = [line for line in said("ciphers").splitlines() if line.startswith("  ")]
+    assert len({line.index(" ok ") for line in lines}) == 1
+    assert len({line.index(" toy ") for line in lines if " toy " in line}) == 1
+
+
+def test_the_list_is_as_wide_as_the_terminal_at_the_most() -> None:
+    assert max(map(len, said("ciphers", COLUMNS="60").splitlines()[:-1])) == 60
 
 
 def test_the_list_for_programs() -> None:
     rows = data("ciphers")
-    rot13 = {"name": "rot13", "package": "cipherecho", "version": OWN, "status": "ok"}
+    rot13 = {
+        "name": "rot13",
+        "package": "cipherecho",
+        "version": OWN,
+        "status": "ok",
+        "kind": "toy",
+        "summary": "Moves every letter 13 places along the alphabet of 26; twice is the original.",
+    }
     assert rot13 in rows
     assert all(row.keys() == rot13.keys() for row in rows)
+
+
+def test_what_means_to_keep_a_secret_is_told_from_a_toy_without_an_import(plugins: Site) -> None:
+    source = """
+raise RuntimeError("imported")
+
+class Safe:
+    '''Keeps   a secret.  And more.'''
+
+    secure = True
+"""
+    plugins.install("acme-ciphers", {"safe": "acme:Safe"}, acme=source)
+    [safe] = [row for row in data("ciphers") if row["name"] == "safe"]
+    assert (safe["kind"], safe["summary"]) == ("secure", "Keeps a secret.")
+
+
+def test_a_list_of_packages_allows_no_others(plugins: Site) -> None:
+    plugins.install("acme-ciphers", {"wobble": "acme:Wobble"})
+    plugins.install("zenith-ciphers", {"waddle": "zenith:Waddle"})
+    allowed = {"CIPHERECHO_PLUGINS": "Acme_Ciphers, other"}
+    names = [row["name"] for row in json.loads(run("ciphers", "--json", **allowed).stdout)]
+    assert sorted(names) == ["rot13", "wobble"]
+    told = complaint(run("apply", "--cipher", "waddle", **allowed), 2)
+    assert "the only packages allowed are acme-ciphers, cipherecho, other" in told
+    assert len(json.loads(run("ciphers", "--json", CIPHERECHO_PLUGINS=" ").stdout)) > 2
 
 
 def test_the_list_says_what_cannot_be_asked_for_by_name_alone(plugins: Site) -> None:
@@ -83,7 +125,7 @@ def test_the_list_says_what_cannot_be_asked_for_by_name_alone(plugins: Site) -> 
 
 def test_a_page_says_what_a_cipher_is_and_takes() -> None:
     page = said("ciphers", "caesar")
-    assert page.startswith(f"caesar (cipherecho-classical {CLASSICAL})\n")
+    assert page.startswith(f"caesar (cipherecho-classical {CLASSICAL}, toy)\n")
     assert "Moves every letter the same number of places" in page
     (option,) = [line.split() for line in page.splitlines() if line.startswith("  shift")]
     assert " ".join(option) == (
@@ -249,9 +291,8 @@ def broken(plugins: Site) -> str:
 def test_a_broken_plugin_disturbs_nobody() -> None:
     assert said("--help")
     assert said("apply", "--help")
-    assert {"name": "wobble", "package": "acme-ciphers", "version": "2.1", "status": "ok"} in data(
-        "ciphers"
-    )
+    [row] = [row for row in data("ciphers") if row["name"] == "wobble"]
+    assert (row["package"], row["version"], row["status"]) == ("acme-ciphers", "2.1", "ok")
     assert said("ciphers", "caesar")
     with serving("--cipher", "rot13", "--cipher", "caesar:13") as server:
         assert server.ask(b"Hello\n") == b"Hello\nHello\n"

@@ -52,6 +52,8 @@ ROWS = {
     "coding": row("cipher"),
     "chain": row("cipher", "coding"),
     "rot13": row("cipher"),
+    # What is read of a plugin that is not imported.
+    "glimpse": row(),
     # The registry: it knows no session and no server.
     "specification": row(),
     "options": row("cipher", "specification"),

@@ -60,6 +60,28 @@ class ReturnsText:
         return body.decode("latin-1")
 
 
+class CountsEndings:
+    """Its state changes with line endings, so it can't take many lines at once."""
+
+    stretches = True
+
+    def encryptor(self) -> Transform:
+        return _Counting()
+
+
+class _Counting:
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def __call__(self, body: bytes) -> bytes:
+        coded = bytes(
+            byte if byte in b"\r\n" else (byte + self.bytes + place) % 64 + 64
+            for place, byte in enumerate(body)
+        )
+        self.bytes += len(body)
+        return coded
+
+
 class HasAWrongVector:
     table = letter_table("ZYXWVUTSRQPONMLKJIHGFEDCBA")
     vectors = (Vector("abc", "abc", source="nowhere"),)
@@ -164,6 +186,7 @@ class IsSlow:
         ("lines", MakesALineEnd, "the cipher returned a LF"),
         ("lines", MakesACarriageReturn, "the cipher returned a CR that the line did not hold"),
         ("lines", ReturnsText, "the cipher returned an object of type str, expected bytes"),
+        ("stretches", CountsEndings, "many lines at once: got "),
         ("vectors", HasAWrongVector, "the vector from 'nowhere', encrypting: got 'zyx'"),
         ("vectors", DecryptsWrongly, "decrypting: got 'cba', expected 'abc'"),
         ("determinism", ThrowsDice, "again: got "),

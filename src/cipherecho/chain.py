@@ -12,6 +12,7 @@ from cipherecho.cipher import Cipher, InputError, Transform
 from cipherecho.coding import (
     check_cipher,
     check_coded,
+    codes_stretches,
     is_stateful,
     new_transform,
     snapshot,
@@ -105,6 +106,10 @@ class _StatelessInverse:
 class _StatefulInverse:
     original: Any
 
+    @property
+    def stretches(self) -> bool:
+        return codes_stretches(self.original)
+
     def encryptor(self) -> Transform:
         transform: Transform = self.original.decryptor()
         return transform
@@ -113,6 +118,10 @@ class _StatefulInverse:
 @dataclass(frozen=True)
 class _Chain:
     stages: tuple[Cipher, ...]
+
+    @property
+    def stretches(self) -> bool:
+        return all(map(codes_stretches, self.stages))
 
     def encryptor(self) -> Transform:
         return _ChainTransform(self.stages)

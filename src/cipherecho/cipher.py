@@ -29,9 +29,21 @@ None of the three has to be inherited from.  The smallest plugin::
         decrypt = encrypt
 
 A factory may say more of its ciphers, for the conformance kit and for help, in
-attributes: ``vectors``, known answers (:class:`Vector`); ``random = True``, the same line
-has another code each time; ``lossy = True``, what is decrypted is not always what was
-encrypted (the spaces of a Playfair message).
+attributes:
+
+``vectors``
+    known answers, a tuple of :class:`Vector`.
+``stretches = True``
+    a transform may be given any stretch of text, many lines at once or a piece of one,
+    with the line endings in it, which it passes on without a change of its state.  That
+    is much faster than a call for each line.
+``random = True``
+    the same line has another code each time.
+``secure = True``
+    it is meant to keep a secret; every other cipher is listed as a toy.  To be seen in
+    lists, it stands in the class as just that.
+``lossy = True``
+    what is decrypted is not always what was encrypted, as with Playfair.
 
 A **body** is a line without its ending: any bytes but LF, possibly none.  What a
 cipher returns for it must be ``bytes`` with no LF and with no more CRs than the

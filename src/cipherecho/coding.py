@@ -17,12 +17,17 @@ __all__ = [
     "NotACipherError",
     "check_cipher",
     "check_coded",
+    "codes_stretches",
     "is_stateful",
     "new_transform",
     "snapshot",
     "table_of",
     "taken_back",
 ]
+
+
+# LF and CR as they are, and everything else the same: what of a text has to stay.
+_ENDINGS = bytes(byte if byte in b"\r\n" else 0 for byte in range(256))
 
 
 class NotACipherError(TypeError):
@@ -92,6 +97,11 @@ def is_stateful(cipher: Cipher) -> bool:
     return table_of(cipher) is None and not _offers(cipher, "encrypt")
 
 
+def codes_stretches(cipher: Cipher) -> bool:
+    """Return whether the cipher takes text with its line endings, many lines at once."""
+    return table_of(cipher) is not None or getattr(cipher, "stretches", False) is True
+
+
 def new_transform(cipher: Cipher) -> Transform:
     """Return a transform that encrypts, at the start of its state.
 
@@ -140,7 +150,7 @@ def check_coded(body: bytes, coded: object) -> bytes:
     """
     if type(coded) is not bytes:  # nor a subclass, whose methods are the plugin's
         raise CodingError(f"the cipher returned {_type_name(coded)}, expected bytes")
-    if b"\n" in coded:
+    if b"\n" in coded and b"\n" not in body:  # which only a stretch of lines has
         raise CodingError("the cipher returned a LF, expected one line without its ending")
     if b"\r" in coded and coded.count(b"\r") > body.count(b"\r"):
         raise CodingError("the cipher returned a CR that the line did not hold")
@@ -156,14 +166,49 @@ class Coder:
       each_line_afresh: start every line at the start of the state.
     """
 
-    __slots__ = ("_cipher", "_keeps_state", "_longest", "_starts_afresh", "_transform")
+    __slots__ = (
+        "_cipher",
+        "_in_stretches",
+        "_keeps_state",
+        "_longest",
+        "_starts_afresh",
+        "_table",
+        "_transform",
+    )
 
     def __init__(self, cipher: Cipher, longest: float, *, each_line_afresh: bool = False) -> None:
         self._cipher = cipher
         self._longest = longest
+        self._table = table_of(cipher)
+        self._in_stretches = codes_stretches(cipher) and not each_line_afresh
         self._keeps_state = is_stateful(cipher) and not each_line_afresh
         self._starts_afresh = is_stateful(cipher) and each_line_afresh
         self._transform: Transform | None = None
+
+    def code_stretch(self, text: bytes) -> bytes | None:
+        """Return the code of text with its line endings, all at once.
+
+        Returns None if the cipher has to be given one line after the other, be it that it
+        says so or that it fails at the whole; the state is as it was before then.
+        """
+        if self._table is not None:
+            return text.translate(self._table)
+        if not self._in_stretches:
+            return None
+        before: Transform | None = None
+        try:
+            if self._transform is None:
+                self._transform = new_transform(self._cipher)
+            before = snapshot(self._transform)
+            if before is None:
+                return None
+            coded = self._transform(text)
+            if type(coded) is bytes and coded.translate(_ENDINGS) == text.translate(_ENDINGS):
+                return coded
+        except BaseException:  # noqa: S110 (the line that it is about will raise it again)
+            pass
+        self._transform = before
+        return None
 
     def code(self, body: bytes, ending: bytes) -> bytes:
         """Return the code of one body, without the ending.

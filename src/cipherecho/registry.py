@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -122,9 +122,16 @@ class NotInvertibleError(SelectionError):
 class Registry:
     """The ciphers that are installed, as metadata has them when they are first needed.
 
+    Args:
+      allowed: the packages that may bring ciphers; all that are installed may if None.
+        Those of cipherecho itself are always there.
+
     Built-in ciphers are those of cipherecho's own distribution.  Their names are
     reserved, and looking them up costs no scan of everything that is installed.
     """
+
+    def __init__(self, allowed: Collection[str] | None = None) -> None:
+        self.allowed = None if allowed is None else frozenset(map(fold, allowed)) | {_OWN}
 
     @cached_property
     def built_in(self) -> tuple[Entry, ...]:
@@ -138,7 +145,11 @@ class Registry:
     @cached_property
     def entries(self) -> tuple[Entry, ...]:
         """Every cipher that is installed, by name, then by package."""
-        entries = _entries(_scan())
+        entries = [
+            entry
+            for entry in _entries(_scan())
+            if self.allowed is None or fold(entry.package) in self.allowed
+        ]
         return tuple(sorted(entries, key=lambda entry: (entry.name, entry.package)))
 
     def status(self, entry: Entry) -> str:
@@ -260,7 +271,12 @@ class Registry:
             return f"cipher '{name}' is not installed, nor is any; is cipherecho itself installed?"
         near = difflib.get_close_matches(name, names, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(names)}"
-        return f"cipher '{name}' is not installed; {hint}"
+        only = (
+            f" (the only packages allowed are {', '.join(sorted(self.allowed))})"
+            if self.allowed is not None
+            else ""
+        )
+        return f"cipher '{name}' is not installed; {hint}{only}"
 
 
 def _scan() -> Iterator[importlib_metadata.EntryPoint]:

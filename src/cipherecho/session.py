@@ -23,7 +23,7 @@ from enum import StrEnum
 from math import inf
 
 from cipherecho.cipher import Cipher, InputError
-from cipherecho.coding import Coder, check_cipher, table_of
+from cipherecho.coding import Coder, check_cipher
 from cipherecho.printable import printable, shown
 
 __all__ = ["MAX_LINE", "Closed", "Reply", "Reset", "Session", "error_line", "longest_coded"]
@@ -104,7 +104,6 @@ class Session:
         "_pending",
         "_reply",
         "_rest",
-        "_table",
         "_unterminated",
         "closed",
         "failure",
@@ -127,7 +126,6 @@ class Session:
             longest_coded(max_line),
             each_line_afresh=reset is Reset.LINE,
         )
-        self._table = table_of(cipher)
         self._reply = reply
         self._on_rejected = on_rejected
         self._rest = bytearray()  # of a line that has begun
@@ -140,8 +138,8 @@ class Session:
         self.failure: BaseException | None = None
         """What a faulty cipher raised, for the log, with its traceback."""
         self.lines = 0
-        """How many lines were answered, the rejected ones included (a filter with a
-        table does not look for lines, and counts none)."""
+        """How many lines were answered, the rejected ones included (a filter that
+        need not look for lines counts none)."""
         self.rejected = 0
         """How many lines the cipher rejected."""
 
@@ -163,9 +161,11 @@ class Session:
         """
         if self.closed:
             return b""
-        if self._table is not None and self._reply is Reply.FILTER and self._longest == inf:
+        if self._reply is Reply.FILTER and self._longest == inf and not self._rest:
             # Nothing depends on where the lines end, so none has to be waited for.
-            return data.translate(self._table)
+            coded = self._coder.code_stretch(data)
+            if coded is not None:
+                return coded
         complete = data.rfind(b"\n") + 1
         if not complete:
             self._begin_line(data)
@@ -177,9 +177,11 @@ class Session:
             self._rest.clear()
         if complete < len(data):
             self._begin_line(data[complete:])
-        if self._table is not None and not self._pending and not self._may_hold_overlong(block):
-            reply = self._answer_block(block, self._table)
-            return reply + self.resume() if self._overlong else reply
+        if not self._pending and not self._may_hold_overlong(block):
+            coded = self._coder.code_stretch(block)
+            if coded is not None:
+                reply = self._answer_block(block, coded)
+                return reply + self.resume() if self._overlong else reply
         lines = block.split(b"\n")
         lines.pop()  # nothing, after the last LF
         self._queue(lines)
@@ -249,9 +251,8 @@ class Session:
                     break
         self._pending[:0] = reversed(lines)
 
-    def _answer_block(self, block: bytes, table: bytes) -> bytes:
-        """Answer whole lines at once; a table leaves every ending as it is."""
-        coded = block.translate(table)
+    def _answer_block(self, block: bytes, coded: bytes) -> bytes:
+        """Answer whole lines at once; the code has each ending in its place."""
         lines = block.count(b"\n")
         self.lines += lines
         if self._reply is not Reply.BOTH:

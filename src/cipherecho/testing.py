@@ -34,6 +34,7 @@ from cipherecho.coding import (
     Coder,
     CodingError,
     check_cipher,
+    codes_stretches,
     is_stateful,
     new_transform,
     snapshot,
@@ -193,6 +194,27 @@ def check_lines(subject: _Subject) -> None:
             _coded(coder, body, when)
 
 
+def check_stretches(subject: _Subject) -> None:
+    """A cipher that says ``stretches = True`` codes many lines at once as one by one."""
+    for when, cipher in subject.directions():
+        if not codes_stretches(cipher):
+            continue
+        at_once, by_line = _coder(cipher), _coder(cipher)
+        endings = [b"\r\n", b"\n"]
+        text = b"".join(body + endings[i % 2] for i, body in enumerate(LINES[:-1]))
+        got = at_once.code_stretch(text)
+        if got is None:
+            raise ConformanceError(
+                f"{when} {_shown(text)} at once: it failed, did not keep every line ending in "
+                "its place, or has a transform that can't be copied"
+            )
+        expected = b"".join(
+            (_coded(by_line, body, when) or b"") + endings[i % 2]
+            for i, body in enumerate(LINES[:-1])
+        )
+        _expect(f"{when} many lines at once", got, expected)
+
+
 def check_vectors(subject: _Subject) -> None:
     """Every vector holds, both ways, whole and in pieces."""
     for vector in subject.vectors:
@@ -344,6 +366,7 @@ def check_time(subject: _Subject) -> None:
 
 CHECKS: dict[str, Callable[[_Subject], None]] = {
     "lines": check_lines,
+    "stretches": check_stretches,
     "vectors": check_vectors,
     "determinism": check_determinism,
     "connections": check_connections,

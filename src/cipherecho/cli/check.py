@@ -6,7 +6,7 @@ import json
 
 import click
 
-from cipherecho.cli.parameters import SPECIFICATION
+from cipherecho.cli.parameters import SPECIFICATION, installed
 from cipherecho.coding import NotACipherError
 from cipherecho.options import SchemaError
 from cipherecho.printable import printable
@@ -38,7 +38,7 @@ def check(cipher: Specification, as_json: bool) -> int:
     Examples:
       cipherecho check rot13
     """  # noqa: D301
-    registry = Registry()
+    registry = installed()
     entry = registry.find(cipher.name, cipher.distribution)
     try:
         found = _outcomes(registry, entry, cipher)

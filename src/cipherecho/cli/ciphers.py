@@ -5,16 +5,19 @@ from __future__ import annotations
 import inspect
 import json
 import shlex
+import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout, suppress
+from itertools import groupby
 from typing import Any
 
 import click
 
 from cipherecho.cipher import Vector
-from cipherecho.cli.parameters import CIPHER_NAME
+from cipherecho.cli.parameters import CIPHER_NAME, installed
+from cipherecho.glimpse import glimpse
 from cipherecho.options import REQUIRED, Option, SchemaError, options_of
 from cipherecho.printable import printable
 from cipherecho.registry import BrokenCipherError, Entry, IncompatibleCipherError, Registry
@@ -40,7 +43,7 @@ def ciphers(name: str | None, as_json: bool) -> None:
       cipherecho ciphers
       cipherecho ciphers rot13
     """  # noqa: D301
-    registry = Registry()
+    registry = installed()
     if name is None:
         rows = [_row(entry, registry) for entry in registry.entries]
         _print(json.dumps(rows, indent=2) if as_json else _table(rows))
@@ -64,18 +67,32 @@ def _print(text: str) -> None:
 
 
 def _row(entry: Entry, registry: Registry) -> dict[str, str]:
+    seen = glimpse(entry.value)
     return {
         "name": entry.name,
         "package": entry.package,
         "version": entry.version,
         "status": registry.status(entry),
+        "kind": "secure" if seen.secure else "toy",
+        "summary": printable(seen.summary),
     }
 
 
 def _table(rows: Sequence[dict[str, str]]) -> str:
+    """Return the list by package, a line a cipher, as wide as the terminal at the most."""
     if not rows:
         return "no ciphers are installed"
-    return _columns([[title.upper() for title in rows[0]], *(row.values() for row in rows)])
+    width = shutil.get_terminal_size().columns
+    columns = ("name", "status", "kind", "summary")
+    cells = _columns([[row[column] for column in columns] for row in rows], "  ").splitlines()
+    lines = []
+    by_package = sorted(zip(rows, cells, strict=True), key=lambda pair: pair[0]["package"])
+    for package, pairs in groupby(by_package, key=lambda pair: pair[0]["package"]):
+        members = list(pairs)
+        lines += ["", f"{package} {members[0][0]['version']}"]
+        lines += [cell if len(cell) <= width else f"{cell[: width - 1]}…" for _, cell in members]
+    lines += ["", "A toy keeps no secret. What one is and takes: cipherecho ciphers NAME"]
+    return "\n".join(lines[1:])
 
 
 def _columns(rows: Iterable[Iterable[str]], indent: str = "") -> str:
@@ -96,6 +113,7 @@ def _page(entry: Entry, registry: Registry) -> dict[str, Any]:
         "package": entry.package,
         "version": entry.version,
         "origin": entry.origin,
+        "kind": "secure" if getattr(factory, "secure", False) is True else "toy",
         "help": inspect.getdoc(factory) or "",
         "options": [_option(option) for option in options],
         "example": _example(entry, factory, options, registry),
@@ -157,7 +175,7 @@ def _command(name: str, values: str, line: str) -> str:
 
 
 def _render(page: dict[str, Any]) -> str:
-    parts = [f"{page['name']} ({page['package']} {page['version']})"]
+    parts = [f"{page['name']} ({page['package']} {page['version']}, {page['kind']})"]
     if page["help"]:
         parts.append("\n".join(map(printable, page["help"].splitlines())))
     if page["options"]:

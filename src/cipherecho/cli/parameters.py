@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -15,6 +16,9 @@ from cipherecho.endpoint import Endpoint, EndpointError, parse_endpoint
 from cipherecho.session import Reset
 from cipherecho.specification import SelectionError, Specification, SpecificationError, parse
 
+if TYPE_CHECKING:
+    from cipherecho.registry import Registry
+
 __all__ = [
     "CIPHER_NAME",
     "COUNT",
@@ -23,6 +27,7 @@ __all__ = [
     "SPECIFICATION",
     "chosen_cipher",
     "cipher_options",
+    "installed",
     "option",
 ]
 
@@ -63,9 +68,7 @@ class CipherName(click.ParamType):  # type: ignore[type-arg]
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """Return the names that begin with `incomplete`, from metadata alone."""
-        from cipherecho.registry import Registry
-
-        registry = Registry()
+        registry = installed()
         names = {one.name for one in registry.entries if registry.status(one) != "bad name"}
         return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
 
@@ -153,16 +156,25 @@ def cipher_options(command: _Command) -> _Command:
     return command
 
 
+def installed() -> Registry:
+    """Return the registry, with the packages that ``CIPHERECHO_PLUGINS`` allows.
+
+    They are parted by commas or spaces; if it is blank or not set, all are allowed.
+    """
+    from cipherecho.registry import Registry
+
+    allowed = re.split(r"[,\s]+", os.environ.get("CIPHERECHO_PLUGINS", "").strip(" ,"))
+    return Registry(allowed if any(allowed) else None)
+
+
 def chosen_cipher(specifications: Sequence[Specification], *, decrypt: bool) -> Cipher:
     """Return the cipher that the options of the command that runs ask for.
 
     Raises:
       SelectionError, click.UsageError: it can't be had.
     """
-    from cipherecho.registry import Registry
-
     try:
-        return Registry().load_chain(specifications, decrypt=decrypt)
+        return installed().load_chain(specifications, decrypt=decrypt)
     except SelectionError as error:
         ctx = click.get_current_context()
         parameter = next(one for one in ctx.command.params if one.name == "cipher")

@@ -38,6 +38,8 @@ class Autokey:
 
     key: Annotated[str, "one or more letters A-Z, small ones too; used once, then the plaintext"]
 
+    stretches = True  # line endings are no letters, and so pass
+
     vectors = (
         Vector(
             "attackatdawn",

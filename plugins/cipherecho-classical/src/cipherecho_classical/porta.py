@@ -32,6 +32,8 @@ class Porta:
 
     key: Annotated[str, "one or more letters A-Z, small ones too; used again and again"]
 
+    stretches = True  # line endings are no letters, and so pass
+
     vectors = (
         Vector(
             "ABCDEFGHIJKLMNOPQRSTUVWXYZ",

@@ -35,6 +35,8 @@ class Vigenere:
 
     key: Annotated[str, "one or more letters A-Z, small ones too; used again and again"]
 
+    stretches = True  # line endings are no letters, and so pass
+
     vectors = (
         Vector(
             "ATTACKATDAWN",
