@@ -1,0 +1,131 @@
+"""Key files: what one looks like, who may read it, and how one is made.
+
+A key file holds 32 random bytes as 64 hexadecimal digits, in either case, and a line
+ending, which may be missing.  Hexadecimal and not base64, because it has one alphabet and
+no padding, and ``openssl rand -hex 32`` writes it too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shlex
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from cipherecho.cipher import OptionError
+
+__all__ = ["KEY_BYTES", "create_key", "read_key"]
+
+# Both algorithms take keys of this size.
+KEY_BYTES = 32
+
+_DIGITS = 2 * KEY_BYTES
+_CONTENT = re.compile(rb"([0-9A-Fa-f]{%d})(\r?\n)?" % _DIGITS)
+_LONGEST = _DIGITS + len("\r\n")
+
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def read_key(path: Path) -> bytes:
+    """Return the 32 bytes of the key in the file at `path`.
+
+    A symbolic link is followed, since mounted secrets are often links; what is checked is
+    the file that was opened.  It has to be a regular one, belong to us or to root, and be
+    closed to group and others.
+
+    Raises:
+      OptionError: of the option key-file: there is no such file, it may not be used, or
+        it is no key. What is in it is never told.
+    """
+    given = str(path)
+    try:
+        # Without O_NONBLOCK, a pipe that nobody writes to would be waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        make = shlex.join(["cipherecho-aead", "new-key", given])
+        raise OptionError(
+            "key-file", given, f"a file that exists; this makes one: {make}"
+        ) from None
+    except (OSError, ValueError) as error:  # ValueError: there is a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise OptionError("key-file", given, f"a file that can be opened ({reason})") from None
+    try:
+        status = os.fstat(descriptor)
+        _check_kind_and_owner(given, status)
+        content = os.read(descriptor, _LONGEST + 1)
+    finally:
+        os.close(descriptor)
+    key = _key_in(given, content)
+    # Last, so that only a key is ever said to need another mode.
+    _check_mode(given, stat.S_IMODE(status.st_mode))
+    return key
+
+
+def _check_kind_and_owner(given: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OptionError(
+            "key-file", given, "a regular file with a key in it, not a directory, pipe or device"
+        )
+    us = os.geteuid()
+    if status.st_uid not in (us, 0):
+        # Whoever owns it chose the key, or can still learn it.
+        raise OptionError(
+            "key-file",
+            given,
+            f"a file of the user {us}, who runs this, or of root, and it belongs to "
+            f"{status.st_uid}; chown it, or run this as {status.st_uid}",
+        )
+
+
+def _key_in(given: str, content: bytes) -> bytes:
+    match = _CONTENT.fullmatch(content)
+    if match is not None:
+        return bytes.fromhex(match[1].decode())
+    if len(content) > _LONGEST:
+        what = f"more than {_LONGEST} bytes"
+    elif len(content) >= _DIGITS:
+        what = "other characters"
+    else:
+        what = f"only {len(content)}"
+    raise OptionError(
+        "key-file",
+        given,
+        f"a file of {_DIGITS} hexadecimal digits and a line ending, and it holds {what}; "
+        "cipherecho-aead new-key makes a good one",
+    )
+
+
+def _check_mode(given: str, mode: int) -> None:
+    if mode & _OTHERS:
+        raise OptionError(
+            "key-file",
+            given,
+            f"a file that is closed to group and others, and its mode is {mode:04o}; if nobody "
+            f"has read it yet: chmod 600 {shlex.quote(given)}",
+        )
+
+
+def create_key(path: Path) -> None:
+    """Write a new random key to a new file at `path`, which we alone can read and write.
+
+    Raises:
+      FileExistsError: there is something at `path`, be it a link that leads nowhere; it
+        is left as it is.
+      OSError: the file can't be made or written; there is none then.
+    """
+    content = f"{secrets.token_hex(KEY_BYTES)}\n".encode()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)  # a umask may have left less
+            file.write(content)
+            file.flush()
+            # Lines will be encrypted with it that nothing else opens.
+            os.fsync(descriptor)
+    except BaseException:
+        with suppress(OSError):
+            path.unlink()
+        raise

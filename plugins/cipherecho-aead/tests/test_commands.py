@@ -1,0 +1,164 @@
+"""The installed commands, started as a user starts them."""
+
+import os
+import shlex
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cipherecho_aead import __version__
+from cipherecho_aead.aead import ALGORITHMS
+
+SCRIPTS = Path(sys.executable).parent
+
+# In seconds: many times what anything here takes on a slow and busy machine.
+PATIENCE = 30
+
+# Long and short lines, empty ones, indented ones, a form feed, no ASCII, no ending.
+TEXT = (
+    "\N{SPACE}" * 20
+    + "A PUBLIC LICENSE OF OUR OWN\n"
+    + "                     Version 0, made for a test\n\n"
+    + "  0. Whoever reads these lines may read them again, aloud if need be,\n"
+    + "and may leave out any number of them, as long as nobody notices.\n\n\f\n"
+    + "  1. «Größe» means how long it is.\tTabs are kept.\r\n"
+    + "".join(f"  {n}. This is section {n}. {'It goes on. ' * n}\n" for n in range(2, 60))
+    + "50%\r100%\n\n\nEND OF TERMS"
+).encode()
+
+
+def run(
+    command: str, *arguments: str | Path, stdin: bytes = b"", cwd: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(  # noqa: S603
+        [SCRIPTS / command, *arguments],
+        input=stdin,
+        capture_output=True,
+        cwd=cwd,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def shell(script: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
+    path = os.pathsep.join([str(SCRIPTS), os.environ.get("PATH", os.defpath)])
+    return subprocess.run(  # noqa: S603
+        ["/bin/sh", "-c", script],
+        capture_output=True,
+        cwd=cwd,
+        env={**os.environ, "PATH": path},
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("more", ["", " --cipher rot13"], ids=["alone", "chain"])
+def test_text_comes_back_through_a_pipeline(tmp_path: Path, algorithm: str, more: str) -> None:
+    (tmp_path / "text").write_bytes(TEXT)
+    cipher = f"--cipher aead:key-file=aead.key,algorithm={algorithm}{more}"
+    ended = shell(
+        "cipherecho-aead new-key aead.key >&2 && "
+        f"cipherecho apply {cipher} text | tee coded | cipherecho apply {cipher} --decrypt",
+        tmp_path,
+    )
+    assert ended.returncode == 0
+    assert ended.stdout == TEXT
+    coded = (tmp_path / "coded").read_bytes()
+    assert coded.count(b"\n") == TEXT.count(b"\n")
+    assert b"license" not in coded.lower()
+
+
+def test_forged_lines_are_told_and_the_others_decrypted(key_file: Path) -> None:
+    cipher = ["--cipher", f"aead:key-file={key_file}"]
+    coded = run("cipherecho", "apply", *cipher, stdin=b"one\ntwo\nthree\n").stdout.splitlines(True)
+    coded[1] = coded[1][:12].swapcase() + coded[1][12:]  # in the nonce
+    ended = run("cipherecho", "apply", *cipher, "--decrypt", stdin=b"".join(coded))
+    assert (ended.returncode, ended.stdout) == (1, b"one\nthree\n")
+    assert ended.stderr.startswith(b"cipherecho: line 2: got a line that was encrypted with anoth")
+    assert ended.stderr.count(b"\n") == 1
+
+
+def test_unsafe_key_is_refused_before_anything_is_served(key_file: Path) -> None:
+    key_file.chmod(0o644)
+    for command in (["--listen", "0"], ["apply"]):
+        ended = run("cipherecho", *command, "--cipher", f"aead:key-file={key_file}")
+        assert (ended.returncode, ended.stdout) == (2, b"")
+        assert f"chmod 600 {key_file}" in ended.stderr.decode()
+        assert key_file.read_text().strip() not in ended.stderr.decode()
+
+
+def test_page_about_it_needs_no_key() -> None:
+    ended = run("cipherecho", "ciphers", "aead")
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert b"cipherecho-aead new-key PATH" in ended.stdout
+
+
+# Making a key.
+
+
+@pytest.mark.parametrize("name", ["aead.key", "my key, 'the' \"first\"=1\\", "größe", "-key"])
+def test_new_key_says_what_to_run_next(tmp_path: Path, name: str) -> None:
+    ended = run("cipherecho-aead", "new-key", "--", name, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    path = tmp_path / name
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_bytes().strip() not in ended.stdout
+    first, command = ended.stdout.decode().splitlines()
+    assert first == f"wrote a new key to {name}, which you alone can read; now run:"
+    # It is one: as a filter it needs no port, and no end.
+    program, *options = shlex.split(command)
+    assert program == "cipherecho"
+    done = run(program, "apply", *options, stdin=b"Hello\n", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert run(program, "apply", "--decrypt", *options, stdin=done.stdout, cwd=tmp_path).stdout == (
+        b"Hello\n"
+    )
+
+
+def test_name_that_is_not_utf_8_can_be_pasted_too(tmp_path: Path) -> None:
+    ended = run("cipherecho-aead", "new-key", os.fsdecode(b"k\xff"), cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert ended.stdout.splitlines()[1] == b"  cipherecho --cipher 'aead:key-file=k\xff'"
+
+
+def test_new_key_overwrites_none(key_file: Path) -> None:
+    before = key_file.read_bytes()
+    ended = run("cipherecho-aead", "new-key", key_file)
+    assert (ended.returncode, ended.stdout) == (1, b"")
+    assert ended.stderr.decode() == (
+        f"cipherecho-aead: got '{key_file}', which exists, expected a new file; a key that is "
+        "overwritten is lost, and so is what was encrypted with it\n"
+    )
+    assert key_file.read_bytes() == before
+
+
+def test_what_the_system_refuses_is_told(tmp_path: Path) -> None:
+    ended = run("cipherecho-aead", "new-key", "no/key", cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (1, b"")
+    assert ended.stderr == b"cipherecho-aead: no/key: No such file or directory\n"
+
+
+def test_wrong_use_is_told() -> None:
+    for arguments, told in (
+        ([], b"Usage: cipherecho-aead"),
+        (["new-key"], b"cipherecho-aead: Missing argument 'PATH'."),
+        (["newkey", "x"], b"cipherecho-aead: No such command 'newkey'."),
+    ):
+        ended = run("cipherecho-aead", *arguments)
+        assert (ended.returncode, ended.stdout) == (2, b"")
+        assert ended.stderr.startswith(told)
+
+
+def test_help_says_how_to_use_a_key() -> None:
+    for arguments in (["--help"], ["new-key", "--help"], ["new-key", "-h"]):
+        ended = run("cipherecho-aead", *arguments)
+        assert (ended.returncode, ended.stderr) == (0, b"")
+        assert b"cipherecho --cipher aead:key-file=aead.key" in ended.stdout
+
+
+def test_version_is_told() -> None:
+    assert run("cipherecho-aead", "--version").stdout.decode() == f"cipherecho-aead {__version__}\n"
