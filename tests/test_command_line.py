@@ -573,7 +573,7 @@ def test_the_examples_of_the_commands_work_when_pasted(tmp_path: Path) -> None:
     assert run_shell(file, cwd=tmp_path).stdout == b"Uryyb\n"
 
     listing, page = examples("ciphers")
-    assert b"\nrot13 " in run_shell(listing).stdout
+    assert b"\n  rot13 " in run_shell(listing).stdout
     assert run_shell(page).stdout.startswith(b"rot13 (cipherecho ")
 
 
