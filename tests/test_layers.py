@@ -80,7 +80,7 @@ ROWS = {
 
 # The kit for authors of plugins: it knows how long a line takes, and no test framework.
 ROWS["testing"] = Row(
-    frozenset({"chain", "cipher", "coding", "options", "session", "specification"}),
+    frozenset({"chain", "cipher", "coding", "options", "printable", "session", "specification"}),
     frozenset(),
     SOCKETS,
 )

@@ -87,6 +87,13 @@ class HasAWrongVector:
     vectors = (Vector("abc", "abc", source="nowhere"),)
 
 
+class RejectsItsVector:
+    vectors = (Vector("abc", "cba", source="reading backwards"),)
+
+    def encrypt(self, body: bytes) -> bytes:
+        raise InputError("got letters, expected none")
+
+
 class DecryptsWrongly:
     vectors = (Vector("abc", "cba", source="reading backwards"),)
 
@@ -188,6 +195,7 @@ class IsSlow:
         ("lines", ReturnsText, "the cipher returned an object of type str, expected bytes"),
         ("stretches", CountsEndings, "many lines at once: got "),
         ("vectors", HasAWrongVector, "the vector from 'nowhere', encrypting: got 'zyx'"),
+        ("vectors", RejectsItsVector, "line 1 of 'abc' is rejected: got letters, expected none"),
         ("vectors", DecryptsWrongly, "decrypting: got 'cba', expected 'abc'"),
         ("determinism", ThrowsDice, "again: got "),
         ("connections", SharesItsState, "beside another: got "),

@@ -17,7 +17,7 @@ from cipherecho.endpoint import TcpEndpoint
 from cipherecho.listeners import open_listeners
 from cipherecho.registry import Registry
 from cipherecho.server import serve
-from cipherecho.session import Reply
+from cipherecho.session import Reply, Reset, Session
 from cipherecho.specification import parse
 from cipherecho.testing import conform
 from tests.running import run
@@ -78,9 +78,17 @@ async def test_a_vector_holds_over_a_socket(specification: str, vector: Vector) 
             assert await _through_a_server(back, vector.ciphertext) == vector.plaintext
 
 
-@pytest.mark.parametrize("name", sorted({parse(specification).name for specification in IDS}))
-def test_the_first_vector_holds_through_apply(name: str, tmp_path: Path) -> None:
-    specification, vector = next(pair for pair in VECTORS if parse(pair[0]).name == name)
+@pytest.mark.parametrize(("specification", "vector"), VECTORS, ids=IDS)
+def test_a_vector_holds_where_every_line_starts_afresh(specification: str, vector: Vector) -> None:
+    """Its first line does, which is where the state starts."""
+    session = Session(REGISTRY.load(parse(specification)), reply=Reply.FILTER, reset=Reset.LINE)
+    line, code = (text.partition("\n")[0] for text in (vector.plaintext, vector.ciphertext))
+    for _ in range(3):
+        assert session.receive(line.encode() + b"\n").decode() == code + "\n"
+
+
+@pytest.mark.parametrize(("specification", "vector"), VECTORS, ids=IDS)
+def test_a_vector_holds_through_apply(specification: str, vector: Vector, tmp_path: Path) -> None:
     plaintext, ciphertext = vector.plaintext.encode(), vector.ciphertext.encode()
     text = tmp_path / "text"
     text.write_bytes(plaintext)

@@ -40,6 +40,7 @@ from cipherecho.coding import (
     snapshot,
 )
 from cipherecho.options import BadOptionError, configure, options_of
+from cipherecho.printable import shown
 from cipherecho.session import MAX_LINE, Reply, Session, longest_coded
 from cipherecho.specification import fold, parse
 
@@ -233,9 +234,12 @@ def check_vectors(subject: _Subject) -> None:
 
 
 def _through_session(cipher: Cipher, text: str) -> str:
+    def rejected(line: int, reason: InputError) -> None:
+        raise ConformanceError(f"line {line} of {text!r} is rejected: {shown(reason)}")
+
     coded = []
     for size in (1, max(1, len(text))):
-        session = Session(cipher, reply=Reply.FILTER, max_line=None)
+        session = Session(cipher, reply=Reply.FILTER, max_line=None, on_rejected=rejected)
         data = text.encode()
         pieces = [session.receive(data[i : i + size]) for i in range(0, len(data), size)]
         coded.append(b"".join([*pieces, session.end()]).decode(errors="backslashreplace"))
