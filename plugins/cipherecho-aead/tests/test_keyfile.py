@@ -127,7 +127,9 @@ def test_pipe_and_device_are_refused_without_waiting(tmp_path: Path) -> None:
 
 
 def test_path_that_can_not_be_is_refused(tmp_path: Path) -> None:
-    assert refusal_of(tmp_path / "a\0b") == "a file that can be opened (embedded null byte)"
+    refusal = refusal_of(tmp_path / "a\0b")
+    assert refusal.startswith("a file that can be opened (")
+    assert "embedded null" in refusal  # the rest is Python's, and another in each version
     assert refusal_of(written(tmp_path / "file", KEY) / "key") == (
         "a file that can be opened (Not a directory)"
     )
