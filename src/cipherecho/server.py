@@ -39,7 +39,7 @@ _REFUSAL_SECONDS_AT_SHUTDOWN = 0.02
 
 # At shutdown, connections in the backlog are accepted for so long: enough for as many
 # as a backlog holds, and an end for a flood of new ones.
-_MOST_ACCEPTING_SECONDS = 1.0
+_MOST_ACCEPTING_SECONDS = 2.0
 
 # When the system has no descriptors left, accepting is tried again after so long.
 _RETRY_SECONDS = 0.25
