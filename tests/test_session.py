@@ -515,6 +515,37 @@ def test_a_table_and_the_same_cipher_without_one_answer_alike(data, reply, max_l
     assert table.closed == lines.closed
 
 
+@given(DATA, st.sampled_from(Reply), LIMITS)
+@settings(deadline=None, max_examples=120)
+def test_long_blocks_are_answered_like_short_ones(data, reply, max_line):
+    """A long text is translated another way than a short one, and found to be in bounds."""
+    block = data * 200
+    table, lines = (
+        Session(cipher, reply=reply, max_line=max_line) for cipher in (Caesar(), StatelessCaesar())
+    )
+    assert conversation(table, block) == conversation(lines, block)
+    assert table.lines == lines.lines or reply is Reply.FILTER
+    assert table.closed == lines.closed
+
+
+@pytest.mark.parametrize("cipher", [Rot13(), Picky(), Numbered()], ids=["table", "pure", "state"])
+def test_a_fresh_session_is_like_the_first_was_at_its_start(cipher):
+    first = Session(cipher, reply=Reply.CIPHER, max_line=5)
+    expected = first.receive(b"a\nb\n")
+    first.receive(b"begun")
+    fresh = first.fresh()
+    assert not fresh.has_begun_line
+    assert fresh.receive(b"a\nb\n") == expected
+    assert fresh.lines == 2
+    assert fresh.receive(b"123456").startswith(b"!error: got a line of more than 5 bytes")
+    assert (fresh.closed, first.closed) == (Closed.LINE_TOO_LONG, None)
+
+
+def test_a_fresh_session_starts_lines_afresh_if_the_first_does():
+    session = Session(Numbered(), reply=Reply.CIPHER, reset=Reset.LINE).fresh()
+    assert session.receive(b"a\na\n") == b"1 a\n1 a\n"
+
+
 def test_very_many_short_lines_are_answered_in_bounded_pieces():
     """WIRE, lines 6: "bounded memory", also for lines of one byte that become 4 KB."""
     session = Session(Padded(4000), reply=Reply.CIPHER)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from io import BytesIO
 from math import inf
 
 from cipherecho.cipher import Cipher, InputError
@@ -97,16 +98,19 @@ class Session:
 
     __slots__ = (
         "_coder",
+        "_echo_table",
+        "_echoes",
         "_ended",
+        "_is_filter",
         "_longest",
         "_on_rejected",
         "_overlong",
         "_pending",
-        "_reply",
         "_rest",
         "_unterminated",
         "closed",
         "failure",
+        "has_more",
         "lines",
         "rejected",
     )
@@ -126,13 +130,36 @@ class Session:
             longest_coded(max_line),
             each_line_afresh=reset is Reset.LINE,
         )
-        self._reply = reply
+        self._is_filter = reply is Reply.FILTER
+        self._echoes = reply is Reply.BOTH
+        self._echo_table = self._coder.table if self._echoes else None
         self._on_rejected = on_rejected
-        self._rest = bytearray()  # of a line that has begun
-        self._pending: list[bytes] = []  # complete lines without their LF, the next one last
+        self._begin()
+
+    def fresh(self) -> Session:
+        """Return a session for another client, with the same arguments.
+
+        Much cheaper than a new one: what the cipher is was found out once.
+        """
+        other = object.__new__(Session)
+        other._longest = self._longest
+        other._coder = self._coder.fresh()
+        other._is_filter = self._is_filter
+        other._echoes = self._echoes
+        other._echo_table = self._echo_table
+        other._on_rejected = self._on_rejected
+        other._begin()
+        return other
+
+    def _begin(self) -> None:
+        # Objects for these two are made when they are needed: thousands of clients are idle.
+        self._rest: bytes | bytearray = b""  # of a line that has begun
+        self._pending: list[bytes] | None = None  # complete lines without LF, the next one last
         self._overlong = False  # the line after those is too long
         self._ended = False  # nothing comes after those
         self._unterminated = False  # the last of those had no ending
+        self.has_more = False
+        """Whether :meth:`resume` has more to send for what was received."""
         self.closed: Closed | None = None
         """Why nothing more is answered; None while it is."""
         self.failure: BaseException | None = None
@@ -142,11 +169,6 @@ class Session:
         need not look for lines counts none)."""
         self.rejected = 0
         """How many lines the cipher rejected."""
-
-    @property
-    def has_more(self) -> bool:
-        """Whether :meth:`resume` has more to send for what was received."""
-        return bool(self._pending)
 
     @property
     def has_begun_line(self) -> bool:
@@ -161,23 +183,31 @@ class Session:
         """
         if self.closed:
             return b""
-        if self._reply is Reply.FILTER and self._longest == inf and not self._rest:
-            # Nothing depends on where the lines end, so none has to be waited for.
-            coded = self._coder.code_stretch(data)
-            if coded is not None:
-                return coded
+        rest = self._rest
+        if not rest:
+            # One whole line and a table, as nearly always: nothing can go wrong.
+            size = len(data)
+            if self._echo_table is not None and 0 <= data.find(b"\n") == size - 1 < self._longest:
+                self.lines += 1
+                return data + data.translate(self._echo_table)
+            if self._is_filter and self._longest == inf:
+                # Nothing depends on where the lines end, so none has to be waited for.
+                coded = self._coder.code_stretch(data)
+                if coded is not None:
+                    return bytes(coded)
         complete = data.rfind(b"\n") + 1
         if not complete:
             self._begin_line(data)
             return self.resume() if self._overlong else b""
-        # The commonest case, one receive that is whole lines, is not copied.
+        # Beside the first line, which began earlier, none is longer than what came now.
+        longest = max(len(data), len(rest) + data.find(b"\n"))
         block = data if complete == len(data) else data[:complete]
-        if self._rest:
-            block = b"".join((self._rest, block))
-            self._rest.clear()
+        if rest:
+            block = b"".join((rest, block))
+            self._rest = b""
         if complete < len(data):
             self._begin_line(data[complete:])
-        if not self._pending and not self._may_hold_overlong(block):
+        if longest <= self._longest or not self._holds_overlong(block):
             coded = self._coder.code_stretch(block)
             if coded is not None:
                 reply = self._answer_block(block, coded)
@@ -198,7 +228,7 @@ class Session:
         if self._rest:
             self._unterminated = True
             self._queue([bytes(self._rest)])
-            self._rest.clear()
+            self._rest = b""
         return self.resume()
 
     def resume(self) -> bytes:
@@ -207,11 +237,13 @@ class Session:
         size = 0
         while self._pending and len(reply) < _MOST_LINES and size < _MOST_BYTES:
             answer = self._answer(self._pending.pop())
-            if self._unterminated and not self._pending and self._reply is Reply.FILTER:
+            if self._unterminated and not self._pending and self._is_filter:
                 answer = answer.removesuffix(b"\n")
             reply.append(answer)
             size += len(answer)
-        if not self._pending and not self.closed:
+        self.has_more = bool(self._pending)
+        if not self.has_more and not self.closed:
+            self._pending = None
             if self._overlong:
                 message = f"got a line of more than {self._longest} bytes, expected at most that"
                 reply.append(self._close(Closed.LINE_TOO_LONG, message))
@@ -228,47 +260,58 @@ class Session:
         return b"" if self.closed else self._close(Closed.BY_SERVER, message)
 
     def _begin_line(self, data: bytes) -> None:
+        if not self._rest:
+            self._rest = bytearray()
         self._rest += data
         if self._is_overlong(self._rest):
-            self._rest.clear()
+            self._rest = b""
             self._overlong = True
 
     def _is_overlong(self, line: bytes | bytearray) -> bool:
         # A CR at the end may yet turn out to be half of the ending.
         return len(line) > self._longest and len(line) - line.endswith(b"\r") > self._longest
 
-    def _may_hold_overlong(self, block: bytes) -> bool:
-        longest = self._longest
-        return len(block) > longest and max(map(len, block.split(b"\n"))) > longest
+    def _holds_overlong(self, block: bytes) -> bool:
+        # From one LF to the last that is near enough: a few steps, whatever the lines.
+        begin = 0
+        while len(block) - 1 - begin > self._longest:
+            begin = block.rfind(b"\n", begin, begin + int(self._longest) + 1) + 1
+            if not begin:
+                return any(map(self._is_overlong, block.split(b"\n")))
+        return False
 
     def _queue(self, lines: list[bytes]) -> None:
         if self._longest < inf:
             for number, line in enumerate(lines):
                 if self._is_overlong(line):
                     del lines[number:]
-                    self._rest.clear()
+                    self._rest = b""
                     self._overlong = True
                     break
-        self._pending[:0] = reversed(lines)
+        lines.reverse()
+        self._pending = lines
 
-    def _answer_block(self, block: bytes, coded: bytes) -> bytes:
+    def _answer_block(self, block: bytes, coded: bytes | bytearray) -> bytes:
         """Answer whole lines at once; the code has each ending in its place."""
-        lines = block.count(b"\n")
-        self.lines += lines
-        if self._reply is not Reply.BOTH:
-            return coded
-        if lines == 1:
-            return block + coded
-        # Interleaved by two slice assignments; the last piece of each is empty.
-        reply = [b""] * (2 * lines + 1)
-        reply[0:-1:2] = block.split(b"\n")[:-1]
-        reply[1:-1:2] = coded.split(b"\n")[:-1]
-        return b"\n".join(reply)
+        if block.find(b"\n") == len(block) - 1:
+            self.lines += 1
+            return block + coded if self._echoes else bytes(coded)
+        # A binary file's lines end in LF alone, and are found by memchr; split and count
+        # look at one byte after the other.
+        lines = BytesIO(block).readlines()
+        self.lines += len(lines)
+        if not self._echoes:
+            return bytes(coded)
+        # Interleaved by two slice assignments.
+        reply = lines * 2
+        reply[0::2] = lines
+        reply[1::2] = BytesIO(coded).readlines()
+        return b"".join(reply)
 
     def _answer(self, line: bytes) -> bytes:
         self.lines += 1
         body, ending = (line[:-1], b"\r\n") if line.endswith(b"\r") else (line, b"\n")
-        echo = body + ending if self._reply is Reply.BOTH else b""
+        echo = body + ending if self._echoes else b""
         try:
             return echo + self._coder.code(body, ending) + ending
         except InputError as rejection:
@@ -284,12 +327,13 @@ class Session:
 
     def _close(self, why: Closed, message: str, ending: bytes = b"\n") -> bytes:
         self.closed = why
-        self._pending.clear()
-        self._rest.clear()
+        self.has_more = False
+        self._pending = None
+        self._rest = b""
         return self._error_line(message, "closing the connection", ending)
 
     def _error_line(self, message: str, then: str, ending: bytes) -> bytes:
-        if self._reply is Reply.FILTER:
+        if self._is_filter:
             return b""
         return error_line(f"{printable(message, _LONGEST_REASON)}; {then}", ending)
 
