@@ -20,6 +20,8 @@ def printable(text: str, longest: int = _LONGEST) -> str:
     >>> printable("abcdef", 4)
     'abc…'
     """
+    if len(text) <= longest and text.isprintable():
+        return text
     # Cut first: what is to be thrown away needs no escaping.
     escaped = "".join(
         character if character.isprintable() else repr(character)[1:-1]
