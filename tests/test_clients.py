@@ -55,12 +55,20 @@ def reply(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="module", params=["lane", "task"])
+def driver(request: pytest.FixtureRequest) -> list[str]:
+    """The options for what drives connections."""
+    return ["--no-express"] if request.param == "task" else []
+
+
 @pytest.fixture(scope="module")
-def server(reply: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(
+    reply: str, driver: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     """A server on TCP and on a Unix socket."""
     path = tmp_path_factory.mktemp("server") / "socket"
     listen = ["--listen", "127.0.0.1:0", "--listen", f"unix://{path}"]
-    with started(COMMAND, *listen, "--reply", reply, listeners=2) as server:
+    with started(COMMAND, *listen, "--reply", reply, *driver, listeners=2) as server:
         yield server
 
 

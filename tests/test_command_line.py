@@ -431,6 +431,39 @@ def ends_soon(server: Server) -> None:
     assert "shutdown took longer than 0.2 s" in server.stderr
 
 
+# Answers a line with the number of lines that are coded at once.
+CROWD = """
+import threading
+
+class Crowd:
+    slow = True
+
+    def __init__(self):
+        self.inside = 0
+
+    def encrypt(self, body):
+        self.inside += 1
+        threading.Event().wait(0.2)
+        number = self.inside
+        self.inside -= 1
+        return b"%d" % number
+"""
+
+
+def codes_one_at_a_time(server: Server) -> None:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(server.connect()) for _ in range(3)]
+        for client in clients:
+            client.sendall(b"x\n")
+        assert [receive_lines(client, 2) for client in clients] == [b"x\n1\n"] * 3
+
+
+def has_no_epoll_set(server: Server) -> None:
+    assert server.ask(b"Hello\n") == b"Hello\nUryyb\n"
+    links = [str(one.readlink()) for one in Path(f"/proc/{server.process.pid}/fd").iterdir()]
+    assert links.count("anon_inode:[eventpoll]") == 1  # Trio's own
+
+
 def says_nothing(server: Server) -> None:
     server.ask(b"Hello\n")
     assert server.stop() == 0
@@ -456,10 +489,17 @@ SETTINGS = [
     Setting("--reply", ("cipher",), replies(b"Hello\n", b"Uryyb\n")),
     Setting("--max-line", ("3",), gives_up(b"abcd", b"got a line of more than 3 bytes")),
     Setting("--max-connections", ("1",), serves_one_client),
+    Setting(
+        "--max-workers",
+        ("1",),
+        codes_one_at_a_time,
+        others={"CIPHERECHO_CIPHER": "crowd"},
+    ),
     Setting("--idle-timeout", ("0.2",), gives_up(b"", b"got nothing for 0.2 s")),
     Setting("--line-timeout", ("0.2",), gives_up(b"a", b"got no end of the line for 0.2 s")),
     Setting("--write-timeout", ("0.2",), cuts_who_does_not_read),
     Setting("--grace", ("0.2",), ends_soon),
+    Setting("--no-express", (), has_no_epoll_set),
     Setting("--log-level", ("error",), says_nothing),
 ]
 
@@ -467,11 +507,17 @@ SETTINGS = [
 @pytest.mark.parametrize("source", ["command line", "environment"])
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.option)
 def test_an_option_from_the_command_line_and_from_the_environment(
-    setting: Setting, source: str
+    setting: Setting, source: str, tmp_path: Path
 ) -> None:
+    Site(tmp_path).install("acme-ciphers", {"crowd": "acme:Crowd"}, acme=CROWD)
     arguments = setting.arguments() if source == "command line" else []
     variables = setting.variables() if source == "environment" else {}
-    variables = {"CIPHERECHO_LISTEN": "0", **setting.others, **variables}
+    variables = {
+        "PYTHONPATH": str(tmp_path),
+        "CIPHERECHO_LISTEN": "0",
+        **setting.others,
+        **variables,
+    }
     with started(COMMAND, *arguments, listeners=setting.listeners, variables=variables) as server:
         setting.works(server)
 

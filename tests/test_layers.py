@@ -39,7 +39,7 @@ def row(*own: str, third_party: Iterable[str] = ()) -> Row:
 
 def server_side(*own: str) -> Row:
     """Return the row of a module that knows sockets, sessions, and the other `own`."""
-    below = {"chain", "cipher", "coding", "limits", "printable", "session"}
+    below = {"chain", "cipher", "coding", "limits", "pace", "printable", "session"}
     return Row(frozenset(own) | below, frozenset({"trio"}), frozenset())
 
 
@@ -70,11 +70,23 @@ ROWS = {
     "session": row("cipher", "coding", "printable"),
     # The server: it knows sessions, and no registry and no command line.
     "limits": row("session"),
+    "pace": Row(frozenset({"cipher", "coding"}), not_standard=SOCKETS),
     "descriptors": row(),
     "endpoint": row(),
+    "sockets": server_side(),
     "listeners": server_side("endpoint"),
     "connection": server_side(),
-    "server": server_side("connection", "descriptors", "endpoint", "listeners"),
+    "connection_task": server_side("connection", "sockets"),
+    "express_lane": server_side("connection", "sockets"),
+    "server": server_side(
+        "connection",
+        "connection_task",
+        "descriptors",
+        "endpoint",
+        "express_lane",
+        "listeners",
+        "sockets",
+    ),
     "process": server_side("descriptors", "endpoint", "listeners", "server"),
 }
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from cipherecho.endpoint import TcpEndpoint, UnixEndpoint
-from cipherecho.listeners import ListenError, endpoint_of, has_backlog, open_listeners
+from cipherecho.listeners import ListenError, endpoint_of, open_listeners
 
 LOOPBACK = TcpEndpoint("127.0.0.1", 0)
 
@@ -23,16 +23,6 @@ async def test_a_listener_is_named_by_where_it_really_listens(tmp_path: Path) ->
         assert endpoint.host == "127.0.0.1"
         assert endpoint.port > 0
         assert endpoint_of(unix_listener) == unix
-
-
-async def test_a_listener_has_a_backlog_until_it_is_accepted() -> None:
-    async with open_listeners([LOOPBACK]) as [listener]:
-        assert not has_backlog(listener)
-        address = listener.socket.getsockname()
-        with socket.create_connection(address):
-            assert has_backlog(listener)
-            async with await listener.accept():
-                assert not has_backlog(listener)
 
 
 async def test_a_unix_socket_is_removed_at_the_end(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import os
 import resource
 import socket
 import struct
+import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ import trio
 from cipherecho.cipher import Cipher, InputError
 from cipherecho.coding import NotACipherError
 from cipherecho.endpoint import TcpEndpoint
+from cipherecho.express_lane import has_express_lane
 from cipherecho.limits import Limits
 from cipherecho.listeners import open_listeners
 from cipherecho.rot13 import Rot13
@@ -36,8 +38,26 @@ LOOPBACK = TcpEndpoint("127.0.0.1", 0)
 PATIENCE = 20
 
 
+@pytest.fixture(
+    params=[
+        "task",
+        pytest.param(
+            "lane",
+            marks=pytest.mark.skipif(not has_express_lane(), reason="the express lane needs epoll"),
+        ),
+    ],
+    autouse=True,
+)
+def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What drives connections: every test here is run with both."""
+    monkeypatch.setattr(Served, "express", request.param == "lane")
+    return str(request.param)
+
+
 class Served:
     """A running server, and ways to talk to it."""
+
+    express = True
 
     def __init__(self, endpoint: TcpEndpoint) -> None:
         self.endpoint = endpoint
@@ -74,6 +94,7 @@ async def serving(
                     cipher or Rot13(),
                     limits,
                     reply=reply,
+                    express=Served.express,
                     shutdown=server.shutdown,
                     task_status=task_status,  # type: ignore[arg-type]
                 )
@@ -147,7 +168,8 @@ async def test_what_is_no_cipher_is_refused_and_the_listeners_closed() -> None:
 async def test_cancelling_closes_every_connection_and_listener() -> None:
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        [endpoint] = await nursery.start(serve, listeners, Rot13())
+        serving = partial(serve, express=Served.express)
+        [endpoint] = await nursery.start(serving, listeners, Rot13())
         client = await trio.open_tcp_stream(endpoint.host, endpoint.port)
         await client.send_all(b"a\n")
         assert await read_exactly(client, 4) == b"a\nn\n"
@@ -269,7 +291,8 @@ async def test_a_full_server_tells_whoever_connects_and_serves_on() -> None:
 
 async def test_listeners_where_nobody_connects_take_no_places() -> None:
     async with trio.open_nursery() as nursery, open_listeners([LOOPBACK] * 100) as listeners:
-        endpoints = await nursery.start(serve, listeners, Rot13(), Limits(max_connections=1))
+        serving = partial(serve, express=Served.express)
+        endpoints = await nursery.start(serving, listeners, Rot13(), Limits(max_connections=1))
         for endpoint in endpoints:
             with trio.fail_after(PATIENCE):
                 async with await trio.open_tcp_stream(endpoint.host, endpoint.port) as client:
@@ -457,23 +480,136 @@ def _raise(error: BaseException) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "cipher",
+    "make",
     [
-        FailsWhenItIsAsked(),
-        Faulty(lambda body: _raise(KeyboardInterrupt())),
-        Faulty(lambda body: _raise(UnspeakableError())),
-        Faulty(lambda body: _raise(UnspeakableInputError())),
+        FailsWhenItIsAsked,
+        lambda: Faulty(lambda body: _raise(KeyboardInterrupt())),
+        lambda: Faulty(lambda body: _raise(UnspeakableError())),
+        lambda: Faulty(lambda body: _raise(UnspeakableInputError())),
     ],
     ids=["fails when it is asked", "an interrupt", "no message", "no reason"],
 )
-async def test_no_cipher_ends_the_server_however_it_fails(cipher: Cipher) -> None:
-    async with serving(cipher, Limits(max_connections=2)) as server:
+async def test_no_cipher_ends_the_server_however_it_fails(make: Callable[[], Cipher]) -> None:
+    async with serving(make(), Limits(max_connections=2)) as server:
         for _ in range(5):
             async with await server.connect() as client:
                 with suppress(trio.BrokenResourceError):
                     await client.send_all(b"!\n")
                     await client.send_eof()
                     assert b"the server is full" not in await read_to_end(client)
+
+
+# Ciphers that are slow
+
+
+class Waiting:
+    """A slow cipher: a line `wait` waits for a line `go`, on whatever connection."""
+
+    slow = True
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.most_at_once = 0
+        self._at_once = 0
+
+    def encrypt(self, body: bytes) -> bytes:
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        if body == b"go":
+            self.go.set()
+        elif body == b"wait":
+            assert self.go.wait(PATIENCE)
+        self._at_once -= 1
+        return body.upper()
+
+
+async def test_nobody_waits_for_a_slow_cipher_but_its_own_client() -> None:
+    async with serving(Waiting()) as server:
+        async with await server.connect() as one, await server.connect() as two:
+            await one.send_all(b"wait\nafter\n")
+            await two.send_all(b"go\n")
+            assert await read_exactly(two, 6) == b"go\nGO\n"
+            # In order, though the second line is quick.
+            assert await read_exactly(one, 22) == b"wait\nWAIT\nafter\nAFTER\n"
+
+
+async def test_the_worker_threads_are_as_many_as_they_may_be() -> None:
+    cipher = Waiting()
+    async with serving(cipher, Limits(max_workers=3)) as server:
+        clients = [await server.connect() for _ in range(10)]
+        for client in clients:
+            await client.send_all(b"wait\n")
+        while cipher.most_at_once < 3:
+            await trio.sleep(0.001)
+        cipher.go.set()
+        for client in clients:
+            assert await read_exactly(client, 10) == b"wait\nWAIT\n"
+            await client.aclose()
+    assert cipher.most_at_once == 3
+
+
+async def test_a_cipher_that_never_ends_does_not_keep_the_server_from_ending(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cipher = Waiting()
+    async with serving(cipher, Limits(grace=0.1)) as server:
+        async with await server.connect() as client:
+            await client.send_all(b"wait\n")
+            while not cipher.most_at_once:
+                await trio.sleep(0.001)
+            server.shutdown.set()
+            await server.ended.wait()
+    cipher.go.set()
+    assert "shutdown took longer than 0.1 s" in caplog.text
+
+
+async def test_a_slow_cipher_that_fails_ends_its_connection_and_no_other() -> None:
+    class Slow(Faulty):
+        slow = True
+
+    async with serving(Slow(lambda body: 1 / 0)) as server, await server.connect() as bystander:
+        assert (await server.ask(b"!\n")).startswith(b"!\n!error: the cipher failed")
+        await bystander.send_all(b"after\n")
+        assert await read_exactly(bystander, 12) == b"after\nafter\n"
+
+
+async def test_a_cipher_that_is_seen_to_be_slow_goes_to_worker_threads() -> None:
+    class Dawdling:
+        """Slow in the event loop, where it should not be."""
+
+        def __init__(self) -> None:
+            self.threads: list[bool] = []
+
+        def encrypt(self, body: bytes) -> bytes:
+            in_loop = threading.current_thread() is threading.main_thread()
+            self.threads.append(not in_loop)
+            if in_loop:
+                threading.Event().wait(0.03)
+            return body
+
+    cipher = Dawdling()
+    async with serving(cipher) as server, await server.connect() as client:
+        for number in range(110):
+            await client.send_all(b"a\n")
+            assert await read_exactly(client, 4) == b"a\na\n", number
+    # Once in the loop, then a hundred times in threads, and in the loop again.
+    assert cipher.threads[:102] == [False, *[True] * 100, False]
+
+
+async def test_what_a_slow_cipher_remembers_stays_in_order() -> None:
+    class Slow(Numbered):
+        slow = True
+
+    async with serving(Slow(), reply=Reply.CIPHER) as server:
+        clients = [await server.connect() for _ in range(5)]
+        for _ in range(20):
+            for client in clients:
+                await client.send_all(b"x\n" * 50)
+        for client in clients:
+            async with client:
+                await client.send_eof()
+                expected = b"".join(b"%d x\n" % number for number in range(1, 1001))
+                assert await read_to_end(client) == expected
 
 
 # WIRE: shutdown
@@ -565,7 +701,7 @@ async def test_shutdown_with_nobody_connected_is_immediate() -> None:
 async def test_serve_can_be_started_with_keywords_of_its_own() -> None:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with trio.open_nursery() as nursery:
-        start = partial(serve, reply=Reply.CIPHER)
+        start = partial(serve, reply=Reply.CIPHER, express=Served.express)
         [endpoint] = await nursery.start(start, listeners, Rot13(), Limits(max_line=10))
         async with await trio.open_tcp_stream(endpoint.host, endpoint.port) as client:
             await client.send_all(b"Hello\n")

@@ -13,6 +13,7 @@ from cipherecho.coding import (
     check_cipher,
     check_coded,
     codes_stretches,
+    is_slow,
     is_stateful,
     new_transform,
     snapshot,
@@ -97,6 +98,10 @@ def inverse(cipher: Cipher) -> Cipher:
 class _StatelessInverse:
     original: Any
 
+    @property
+    def slow(self) -> bool:
+        return is_slow(self.original)
+
     def encrypt(self, body: bytes) -> bytes:
         coded: bytes = self.original.decrypt(body)
         return coded
@@ -105,6 +110,10 @@ class _StatelessInverse:
 @dataclass(frozen=True)
 class _StatefulInverse:
     original: Any
+
+    @property
+    def slow(self) -> bool:
+        return is_slow(self.original)
 
     @property
     def stretches(self) -> bool:
@@ -118,6 +127,10 @@ class _StatefulInverse:
 @dataclass(frozen=True)
 class _Chain:
     stages: tuple[Cipher, ...]
+
+    @property
+    def slow(self) -> bool:
+        return any(map(is_slow, self.stages))
 
     @property
     def stretches(self) -> bool:

@@ -37,6 +37,10 @@ attributes:
     a transform may be given any stretch of text, many lines at once or a piece of one,
     with the line endings in it, which it passes on without a change of its state.  That
     is much faster than a call for each line.
+``slow = True``
+    coding a line takes milliseconds, or waits for something.  The server then codes in a
+    worker thread, so that nobody else waits for it; each connection's lines stay in
+    order, and a transform is never used by two threads at once.
 ``random = True``
     the same line has another code each time.
 ``secure = True``

@@ -18,6 +18,7 @@ __all__ = [
     "check_cipher",
     "check_coded",
     "codes_stretches",
+    "is_slow",
     "is_stateful",
     "new_transform",
     "snapshot",
@@ -105,6 +106,11 @@ def is_stateful(cipher: Cipher) -> bool:
 def codes_stretches(cipher: Cipher) -> bool:
     """Return whether the cipher takes text with its line endings, many lines at once."""
     return table_of(cipher) is not None or getattr(cipher, "stretches", False) is True
+
+
+def is_slow(cipher: Cipher) -> bool:
+    """Return whether the cipher says that it holds up whoever waits for it."""
+    return getattr(cipher, "slow", False) is True
 
 
 def new_transform(cipher: Cipher) -> Transform:

@@ -24,6 +24,10 @@ class Limits:
     """How many clients are served at once; one more is told that the server is full.
     Fewer, if the process may not open so many descriptors."""
 
+    max_workers: int = 8
+    """How many connections may have a slow cipher code for them at once, each in a worker
+    thread; the others wait for their turn."""
+
     idle_timeout: float = 300
     """How long no byte may come from a client. (HAProxy and nginx have 60 s or so
     for requests; people who try a cipher in a terminal think for longer.)"""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import socket
 import stat
 from collections.abc import AsyncIterator, Iterable
@@ -14,7 +13,7 @@ import trio
 
 from cipherecho.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
 
-__all__ = ["ListenError", "endpoint_of", "has_backlog", "open_listeners"]
+__all__ = ["ListenError", "endpoint_of", "open_listeners"]
 
 
 class ListenError(OSError):
@@ -117,12 +116,3 @@ def endpoint_of(listener: trio.SocketListener) -> Endpoint:
     if listener.socket.family == socket.AF_UNIX:
         return UnixEndpoint(os.fsdecode(address))
     return TcpEndpoint(address[0], address[1])
-
-
-def has_backlog(listener: trio.SocketListener) -> bool:
-    """Return whether the kernel holds a connection that was not accepted yet."""
-    if not hasattr(select, "poll"):  # Windows
-        return bool(select.select([listener.socket.fileno()], [], [], 0)[0])
-    poll = select.poll()
-    poll.register(listener.socket.fileno(), select.POLLIN)
-    return bool(poll.poll(0))

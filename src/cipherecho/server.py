@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import errno
 import logging
+import socket
 import traceback
 from collections.abc import Sequence
+from contextlib import ExitStack
 from math import inf
+from typing import NamedTuple
 
 import trio
 
 from cipherecho.chain import chain
 from cipherecho.cipher import Cipher
-from cipherecho.connection import Connection, close_gently, peer_of
+from cipherecho.connection import PlainConnection, Terms
+from cipherecho.connection_task import ConnectionTask, close_gently
 from cipherecho.descriptors import descriptors_left
 from cipherecho.endpoint import Endpoint
+from cipherecho.express_lane import ExpressLane, has_express_lane
 from cipherecho.limits import Limits
-from cipherecho.listeners import endpoint_of, has_backlog
+from cipherecho.listeners import endpoint_of
+from cipherecho.pace import Pace
 from cipherecho.printable import shown
 from cipherecho.session import Reply, Reset, Session, error_line
+from cipherecho.sockets import is_readable, peer_name, plain_listener
 
 __all__ = ["MOST_REFUSALS", "serve"]
 
@@ -41,11 +48,34 @@ _REFUSAL_SECONDS_AT_SHUTDOWN = 0.02
 # as a backlog holds, and an end for a flood of new ones.
 _MOST_ACCEPTING_SECONDS = 2.0
 
+# So many connections are accepted between two turns of the program's other tasks, which
+# takes a millisecond.
+_MOST_ACCEPTED_AT_ONCE = 64
+
 # When the system has no descriptors left, accepting is tried again after so long.
 _RETRY_SECONDS = 0.25
 
 # What the system has run out of then.
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+# What `accept` says of a connection that broke while it waited to be accepted: Linux passes
+# on the network's errors, and accept(2) lists these to be taken like that.
+_BROKEN_IN_BACKLOG = {
+    getattr(errno, name)
+    for name in (
+        "ECONNABORTED",
+        "EHOSTDOWN",
+        "EHOSTUNREACH",
+        "ENETDOWN",
+        "ENETUNREACH",
+        "ENONET",
+        "ENOPROTOOPT",
+        "EOPNOTSUPP",
+        "EPERM",
+        "EPROTO",
+    )
+    if hasattr(errno, name)
+}
 
 # What can happen over and over is told at most once in so long.
 _SECONDS_BETWEEN_RECORDS = 1.0
@@ -58,6 +88,7 @@ async def serve(
     *,
     reply: Reply = Reply.BOTH,
     reset: Reset = Reset.CONNECTION,
+    express: bool = True,
     shutdown: trio.Event | None = None,
     task_status: trio.TaskStatus[list[Endpoint]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -74,6 +105,8 @@ async def serve(
       limits: what a client may take; the defaults of :class:`Limits` if None.
       reply: what a line is answered with.
       reset: where the cipher's state starts afresh.
+      express: answer quiet connections by the express lane, where the platform has what it
+        needs; clients see no difference but the speed.
       shutdown: when it is set, the server accepts what waits in the backlog and no more,
         answers every complete line that it has received, closes its connections, and
         returns within ``limits.grace`` seconds.  Cancelling cuts all of this short.
@@ -85,106 +118,171 @@ async def serve(
       ExceptionGroup: a listener broke, of the OSError or ClosedResourceError that says
         so.  What happens to a connection is never raised.
     """
-    try:
-        server = _Server(cipher, limits or Limits(), reply, reset, len(listeners))
-        await server.run(listeners, trio.Event() if shutdown is None else shutdown, task_status)
-    finally:
-        for listener in listeners:
-            await trio.aclose_forcefully(listener)
+    with ExitStack() as stack:
+        try:
+            entrances = [
+                _Entrance(listener, stack.enter_context(plain_listener(listener)))
+                for listener in listeners
+            ]
+            server = _Server(
+                cipher, limits or Limits(), reply, reset, len(listeners), express=express
+            )
+            await server.run(entrances, trio.Event() if shutdown is None else shutdown, task_status)
+        finally:
+            for listener in listeners:
+                await trio.aclose_forcefully(listener)
+
+
+class _Entrance(NamedTuple):
+    """A listener, to wait on and to close, and a plain socket that accepts for it at once."""
+
+    listener: trio.SocketListener
+    plain: socket.socket
 
 
 class _Server:
     """What the tasks of one server share."""
 
     def __init__(
-        self, cipher: Cipher, limits: Limits, reply: Reply, reset: Reset, listeners: int
+        self,
+        cipher: Cipher,
+        limits: Limits,
+        reply: Reply,
+        reset: Reset,
+        listeners: int,
+        *,
+        express: bool,
     ) -> None:
-        self._cipher = chain([cipher])
+        cipher = chain([cipher])
         self._limits = limits
-        self._reply = reply
-        self._reset = reset
+        self._new = Session(cipher, reply=reply, reset=reset, max_line=limits.max_line)
+        self._terms = Terms(
+            limits, Pace(cipher), trio.CapacityLimiter(limits.max_workers), _Failures().report
+        )
         self._most = _affordable(limits.max_connections)
         # Taken before a connection is accepted, so that the process never holds more; a
         # listener where nobody connects has taken one too.
         self._slots = trio.Semaphore(self._most + MOST_REFUSALS + listeners)
         self._serving = 0  # counted when accepted, so that who came first is served
-        self._connections: set[Connection] = set()
+        self._lane = (
+            ExpressLane(self._terms, self._start_task, self._over)
+            if express and has_express_lane()
+            else None
+        )
+        self._tasks: set[ConnectionTask] = set()
         self._draining = False
-        self._failures = _Failures()
         self._exhausted = _Seldom()
         self._full = _Seldom()
 
     async def run(
         self,
-        listeners: Sequence[trio.SocketListener],
+        entrances: Sequence[_Entrance],
         shutdown: trio.Event,
         task_status: trio.TaskStatus[list[Endpoint]],
     ) -> None:
-        async with trio.open_nursery() as connections:
+        async with trio.open_nursery() as self._connections:
             async with trio.open_nursery() as accepting:
-                for listener in listeners:
-                    accepting.start_soon(self._accept_forever, listener, connections)
-                task_status.started([endpoint_of(listener) for listener in listeners])
+                if self._lane is not None:
+                    self._connections.start_soon(self._lane.run)
+                for entrance in entrances:
+                    accepting.start_soon(self._accept_forever, entrance)
+                task_status.started([endpoint_of(entrance.listener) for entrance in entrances])
                 await shutdown.wait()
                 accepting.cancel_scope.cancel()
-            connections.cancel_scope.deadline = trio.current_time() + self._limits.grace
+            self._connections.cancel_scope.deadline = trio.current_time() + self._limits.grace
             log.info("shutting down: connections=%(connections)d", {"connections": self._serving})
-            self._draining = True
-            for connection in self._connections:
-                connection.drain()
+            self._drain()
             last = trio.current_time() + _MOST_ACCEPTING_SECONDS
-            for listener in listeners:
-                while has_backlog(listener) and trio.current_time() < last:
-                    await self._accept(listener, connections)
-                await listener.aclose()
-        if connections.cancel_scope.cancelled_caught:
+            for entrance in entrances:
+                while is_readable(entrance.plain) and trio.current_time() < last:
+                    await self._accept(entrance)
+                entrance.plain.close()
+                await entrance.listener.aclose()
+        if self._connections.cancel_scope.cancelled_caught:
             log.warning(
                 "shutdown took longer than %(grace)g s: what was left was cut",
                 {"grace": self._limits.grace},
             )
 
-    async def _accept_forever(self, listener: trio.SocketListener, into: trio.Nursery) -> None:
-        while True:
-            await self._accept(listener, into)
+    def _drain(self) -> None:
+        self._draining = True
+        for task in self._tasks:
+            task.drain()
+        if self._lane is not None:
+            self._lane.clear()
+            self._lane = None
 
-    async def _accept(self, listener: trio.SocketListener, into: trio.Nursery) -> None:
-        """Accept one connection into a nursery, or wait a little if the system can't."""
-        await self._slots.acquire()
+    async def _accept_forever(self, entrance: _Entrance) -> None:
+        while True:
+            await self._accept(entrance)
+
+    async def _accept(self, entrance: _Entrance) -> None:
+        """Accept the connections that wait, or the next one; wait a little if the system can't.
+
+        Accepting by Trio would cost a turn of its scheduler for each, so the plain socket of
+        the listener is asked.
+        """
         try:
-            stream = await listener.accept()
+            self._slots.acquire_nowait()
+        except trio.WouldBlock:
+            await self._slots.acquire()
+        has_slot = True
+        try:
+            await trio.lowlevel.wait_readable(entrance.listener.socket)
+            for _ in range(_MOST_ACCEPTED_AT_ONCE):
+                client, address = entrance.plain.accept()
+                has_slot = False
+                self._welcome(client, address)
+                self._slots.acquire_nowait()
+                has_slot = True
+        except (BlockingIOError, trio.WouldBlock):
+            pass  # that were all, or all that there are places for
         except OSError as error:
-            self._slots.release()
-            if error.errno not in _EXHAUSTED:
+            if error.errno in _EXHAUSTED:
+                self._exhausted.warn(f"can't accept connections for now: {error.strerror}")
+                await trio.sleep(_RETRY_SECONDS)
+            elif error.errno not in _BROKEN_IN_BACKLOG:
                 raise
-            self._exhausted.warn(f"can't accept connections for now: {error.strerror}")
-            await trio.sleep(_RETRY_SECONDS)
-        except BaseException:
-            self._slots.release()
-            raise
-        else:
-            if self._serving < self._most:
-                self._serving += 1
-                into.start_soon(self._serve, stream)
-            else:
-                into.start_soon(self._refuse, stream)
+        finally:
+            if has_slot:
+                self._slots.release()
+
+    def _welcome(self, client: socket.socket, address: object) -> None:
+        """Have an accepted connection served or refused; it has a slot."""
+        client.setblocking(False)
+        if self._serving >= self._most:
+            self._connections.start_soon(self._refuse, client)
+            return
+        self._serving += 1
+        peer = peer_name(address)
+        self._drive(PlainConnection(self._new.fresh(), self._terms, peer, client))
+
+    def _drive(self, connection: PlainConnection) -> None:
+        """Have a connection that is quiet served by the lane, if there is one, or by a task."""
+        if self._lane is None or self._terms.pace.slow:
+            self._start_task(connection)
+            return
+        try:
+            self._lane.enter(connection)
+        except OSError:  # the system allows no more descriptors in such a set
+            self._connections.start_soon(self._serve, connection, None)
+
+    def _start_task(self, connection: PlainConnection) -> None:
+        until_quiet = None if self._lane is None else connection.socket
+        self._connections.start_soon(self._serve, connection, until_quiet)
 
     # Ctrl-C is meant for the program, and arrives elsewhere; what looks like it in here is
     # a plugin's.
     @trio.lowlevel.enable_ki_protection
-    async def _serve(self, stream: trio.SocketStream) -> None:
-        """Serve an accepted connection, and give its place back."""
-        connection: Connection | None = None
+    async def _serve(self, connection: PlainConnection, until_quiet: socket.socket | None) -> None:
+        """Serve a connection by this task, until it has ended or may go to the lane."""
+        task = ConnectionTask(connection, _stream_of(connection.socket), until_quiet)
+        self._tasks.add(task)
+        quiet = False
         try:
-            session = Session(
-                self._cipher, reply=self._reply, reset=self._reset, max_line=self._limits.max_line
-            )
-            connection = Connection(
-                stream, session, self._limits, peer_of(stream), self._failures.report
-            )
-            self._connections.add(connection)
             if self._draining:
-                connection.drain()
-            await connection.run()
+                task.drain()
+            quiet = await task.run()
         except trio.Cancelled:
             raise
         except BaseException as error:
@@ -192,24 +290,34 @@ class _Server:
             # own that can't be shown: nothing of it is looked at any further.
             log.error("a cipher broke its connection: %s", shown(type(error)))  # noqa: TRY400
         finally:
-            if connection is not None:
-                self._connections.discard(connection)
-            self._serving -= 1  # before its client sees the end, and may come again
-            await trio.aclose_forcefully(stream)
-            self._slots.release()
+            self._tasks.discard(task)
+            if not quiet:
+                self._over(connection)
+        if quiet:
+            self._drive(connection)
 
-    async def _refuse(self, stream: trio.SocketStream) -> None:
+    def _over(self, connection: PlainConnection) -> None:
+        """Close a connection that has ended, and give its place back."""
+        self._serving -= 1  # before its client sees the end, and may come again
+        connection.socket.close()
+        self._slots.release()
+
+    async def _refuse(self, client: socket.socket) -> None:
         """Tell a client that the server is full, and give its place back."""
         self._full.warn(f"refused a connection: {self._most} are served, which is the limit")
         try:
             message = f"the server is full, serving {self._most}; closing, try again later"
             silence = _REFUSAL_SECONDS_AT_SHUTDOWN if self._draining else _REFUSAL_SECONDS
-            await close_gently(stream, error_line(message), silence)
+            await close_gently(_stream_of(client), error_line(message), silence)
         except trio.BrokenResourceError:
             pass  # it went away by itself
         finally:
-            await trio.aclose_forcefully(stream)
+            client.close()
             self._slots.release()
+
+
+def _stream_of(client: socket.socket) -> trio.SocketStream:
+    return trio.SocketStream(trio.socket.from_stdlib_socket(client))
 
 
 def _affordable(wanted: int) -> int:

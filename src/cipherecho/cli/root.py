@@ -99,6 +99,14 @@ class _Root(click.Group):
     help="How many clients are served at once.",
 )
 @option(
+    "--max-workers",
+    type=COUNT,
+    default=Limits.max_workers,
+    show_default=True,
+    metavar="N",
+    help="How many threads a slow cipher may have.",
+)
+@option(
     "--idle-timeout",
     type=SECONDS,
     default=Limits.idle_timeout,
@@ -129,6 +137,12 @@ class _Root(click.Group):
     show_default=True,
     metavar="SECONDS",
     help="How long a shutdown may take.",
+)
+@option(
+    "--no-express",
+    is_flag=True,
+    help="Serve each connection by a task of its own, not all quiet ones by one task, as "
+    "otherwise on Linux. Clients see no difference but the speed.",
 )
 @option(
     "--log-level",

@@ -29,6 +29,7 @@ def serve_command(
     reset: str,
     listen: Sequence[Endpoint],
     reply: str,
+    no_express: bool,
     log_level: str,
     **bounds: float,
 ) -> int:
@@ -39,7 +40,13 @@ def serve_command(
         chosen = chosen_cipher(cipher, decrypt=decrypt)
         with logging_to_stderr(log_level):
             return run(
-                listen, chosen, limits, reply=Reply(reply), reset=Reset(reset), announce=announce
+                listen,
+                chosen,
+                limits,
+                reply=Reply(reply),
+                reset=Reset(reset),
+                express=not no_express,
+                announce=announce,
             )
 
 

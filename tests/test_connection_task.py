@@ -1,4 +1,4 @@
-"""One connection, on memory streams and a clock that jumps to the next deadline.
+"""One connection driven by its own task, on memory streams and a clock that jumps on.
 
 No test here waits for real: `autojump_clock` moves time on when every task waits for it.
 """
@@ -15,8 +15,10 @@ import trio
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
 from cipherecho.cipher import Cipher
-from cipherecho.connection import Connection, close_gently
+from cipherecho.connection import Connection, Terms
+from cipherecho.connection_task import ConnectionTask, close_gently
 from cipherecho.limits import Limits
+from cipherecho.pace import Pace
 from cipherecho.rot13 import Rot13
 from cipherecho.session import Session
 from tests.ciphers import Faulty
@@ -37,13 +39,13 @@ class Served:
         self.failures: list[BaseException] = []
         self.ended = trio.Event()
         self.session = Session(cipher, max_line=limits.max_line)
-        self.connection = Connection(
-            self.server, self.session, limits, "peer", self.failures.append
-        )
+        self.workers = trio.CapacityLimiter(1)
+        terms = Terms(limits, Pace(cipher), self.workers, self.failures.append)
+        self.task = ConnectionTask(Connection(self.session, terms, "peer"), self.server)
 
     async def run(self) -> None:
         async with self.server:
-            await self.connection.run()
+            assert not await self.task.run()
         self.ended.set()
 
     async def read_to_end(self) -> bytes:
@@ -290,7 +292,7 @@ async def test_close_gently_leaves_the_closing_to_its_caller(autojump_clock: Moc
 async def test_drain_closes_an_idle_connection_soon(autojump_clock: MockClock) -> None:
     async with served() as one:
         await wait_all_tasks_blocked()
-        one.connection.drain()
+        one.task.drain()
         assert await one.read_to_end() == b""
         await one.client.send_eof()
         assert await one.ended_after() <= 0.05
@@ -301,7 +303,7 @@ async def test_drain_answers_complete_lines_and_drops_one_that_has_begun(
 ) -> None:
     async with served() as one:
         await one.client.send_all(b"one\ntwo\nthr")
-        one.connection.drain()
+        one.task.drain()
         assert await one.read_to_end() == b"one\nbar\ntwo\ngjb\n"
         await one.client.send_eof()
 
@@ -323,7 +325,7 @@ async def test_drain_ends_a_client_that_never_pauses_at_the_end_of_a_line(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hurry)
             await trio.sleep(5)
-            one.connection.drain()
+            one.task.drain()
             answered = await one.read_to_end()
             # Read from for half a second more, and answered whole.
             assert trio.current_time() <= 5 + 0.5
@@ -336,7 +338,7 @@ async def test_a_client_that_does_not_read_delays_a_drain_no_longer_than_its_wri
 ) -> None:
     async with served(limits=Limits(write_timeout=3), pair=lockstep_stream_pair) as one:
         await one.client.send_all(b"Hello\n")
-        one.connection.drain()
+        one.task.drain()
         assert await one.ended_after() == 3
 
 
@@ -392,7 +394,7 @@ async def test_however_it_ends_the_log_has_one_record_of_it(
         elif act == "overlong":
             await one.client.send_all(b"123456")
         elif act == "drain":
-            one.connection.drain()
+            one.task.drain()
     [record] = caplog.records
     assert f"reason={reason!r}" in record.message
     assert "peer=peer" in record.message

@@ -1,0 +1,220 @@
+"""A connection driven by a task of its own, on any stream and on every platform.
+
+The task joins a stream to a session and keeps the time.  All that can end a
+connection ends here, and goes no further: a reset, a timeout, a faulty cipher and a
+fault of our own are each one record in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+from enum import Enum
+from functools import partial
+from math import inf
+
+import trio
+
+from cipherecho.connection import RECEIVE_BYTES, RESET, Connection
+from cipherecho.session import Closed
+from cipherecho.sockets import is_readable
+
+__all__ = ["ConnectionTask", "close_gently"]
+
+log = logging.getLogger("cipherecho")
+
+# After the last words, the client's input is discarded, since closing a socket with
+# unread input sends a reset, which can overtake the words. A silent client gets time
+# for a few round trips around the world; one that still sends, time to catch up with
+# reading. (nginx: 5 s and 30 s.)
+_LINGER_SECONDS = 1.0
+_LONGEST_LINGER_SECONDS = 5.0
+
+# At shutdown, a connection on which nothing came for so long counts as idle: enough for
+# what is under way on a local network.
+_QUIET_SECONDS = 0.05
+
+# At shutdown, a client that never pauses is read from for so long.
+_LAST_CALL_SECONDS = 0.5
+
+
+class _State(Enum):
+    """What the task does, and so what it means when the time is up."""
+
+    RECEIVING = "receiving"
+    CODING = "coding"  # takes its time; the client is not to blame
+    SENDING = "sending"
+
+
+class _Next(Enum):
+    """What becomes of the connection."""
+
+    ON = "there is more to do"
+    LEFT = "it is quiet, and somebody else waits for what comes"
+    OVER = "it has ended"
+
+
+class ConnectionTask:
+    """Serves one client until either side ends it, or until it is quiet.
+
+    Args:
+      connection: where client and session stand.
+      stream: the client's bytes; whoever accepted it closes it when :meth:`run` returns.
+      until_quiet: the plain socket below the stream, to return as soon as all is sent and
+        nothing waits to be read in it, for somebody else to wait for what comes.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        stream: trio.abc.Stream,
+        until_quiet: socket.socket | None = None,
+    ) -> None:
+        self._connection = connection
+        self._session = connection.session
+        self._terms = connection.terms
+        self._stream = stream
+        self._until_quiet = until_quiet
+        # Its deadline moves: a scope for each receive and send halves the throughput.
+        self._scope = trio.CancelScope()
+        self._state = _State.RECEIVING
+        self._last_call = inf  # set when draining
+        self._data: bytes | None = None  # received, and not coded yet; empty at its end
+
+    async def run(self) -> bool:
+        """Serve the client; return whether it is quiet and not over.
+
+        How it ended is logged, if it did.
+        """
+        quiet = False
+        reason = "cut"
+        try:
+            reason = await self._converse()
+            quiet = not reason
+        except trio.BrokenResourceError:
+            reason = RESET
+        except Exception:
+            reason = "internal error"
+            log.exception("internal error on the connection of %s", self._connection.peer)
+        finally:
+            if not quiet:
+                self._connection.tell_end(reason)
+        return quiet
+
+    def drain(self) -> None:
+        """Answer what has come, then close; the connection ends soon after."""
+        now = trio.current_time()
+        self._last_call = min(self._last_call, now + _LAST_CALL_SECONDS)
+        if self._state is _State.RECEIVING:
+            self._scope.deadline = min(self._scope.deadline, now + _QUIET_SECONDS)
+
+    async def _converse(self) -> str:
+        """Exchange lines until there is a reason to stop; return that, or nothing if quiet."""
+        outcome = _Next.ON
+        while outcome is _Next.ON:
+            with trio.CancelScope() as self._scope:
+                outcome = await self._exchange()
+            if self._scope.cancelled_caught:
+                break
+        if outcome is _Next.LEFT:
+            return ""
+        if outcome is _Next.ON and self._state is _State.SENDING:
+            return "write timeout"
+        if self._session.closed is Closed.END_OF_INPUT:
+            return self._session.closed
+        if self._session.closed is not None:  # its error line is sent
+            await close_gently(self._stream)
+            return self._session.closed
+        if self._last_call < inf:
+            await close_gently(self._stream)
+            return "shutdown"
+        reason, message = self._connection.why_input_ended()
+        last_words = self._session.close(message)
+        self._connection.sent += len(last_words)
+        await close_gently(self._stream, last_words)
+        return reason
+
+    async def _exchange(self) -> _Next:
+        """Receive, code and send in turn; return what comes next.
+
+        If that is to go on, the scope's time ran out in the instant when what it waited
+        for came: that was in time, and needs a new scope to go on in.
+        """
+        connection, session = self._connection, self._session
+        while not self._scope.cancel_called:
+            if connection.reply:
+                self._state = _State.SENDING
+                self._scope.deadline = trio.current_time() + self._terms.limits.write_timeout
+                await self._stream.send_all(connection.reply)
+                connection.sent += len(connection.reply)
+                connection.reply = b""
+                connection.waiting_since = trio.current_time()
+            elif self._data is not None:
+                data, self._data = self._data, None
+                coding = partial(session.receive, data) if data else session.end
+                connection.reply = await self._code(coding)
+            elif session.has_more:
+                connection.reply = await self._code(session.resume)
+            elif session.closed or trio.current_time() >= self._last_call:
+                return _Next.OVER
+            elif self._is_quiet():
+                return _Next.LEFT
+            else:
+                self._wait_for_input()
+                self._data = bytes(await self._stream.receive_some(RECEIVE_BYTES))
+                connection.received += len(self._data)
+                connection.waiting_since = trio.current_time()
+        return _Next.ON
+
+    async def _code(self, coding: Callable[[], bytes]) -> bytes:
+        """Return what `coding` returns; a slow cipher is left to a worker thread."""
+        pace = self._terms.pace
+        if pace.constant:
+            return coding()
+        if not pace.slow:
+            return pace.timed(coding)
+        self._state = _State.CODING
+        self._scope.deadline = inf
+        # If it never ends, neither the shutdown nor the end of the process waits for it.
+        return await trio.to_thread.run_sync(
+            pace.timed, coding, limiter=self._terms.workers, abandon_on_cancel=True
+        )
+
+    def _is_quiet(self) -> bool:
+        return (
+            self._until_quiet is not None
+            and self._last_call == inf
+            and not self._terms.pace.slow
+            and self._connection.input_deadline() > trio.current_time()
+            and not is_readable(self._until_quiet)
+        )
+
+    def _wait_for_input(self) -> None:
+        deadline = self._connection.input_deadline()
+        if self._last_call < inf:
+            deadline = min(deadline, trio.current_time() + _QUIET_SECONDS, self._last_call)
+        self._state = _State.RECEIVING
+        self._scope.deadline = deadline
+
+
+async def close_gently(
+    stream: trio.abc.Stream, last_words: bytes = b"", silence: float = _LINGER_SECONDS
+) -> None:
+    """Send `last_words`, half-close, and discard input for a short time.
+
+    Returns when the client has closed too, has been silent for `silence` seconds, or has
+    been at it for five; the stream is still to be closed then.
+
+    Raises:
+      BrokenResourceError: the client reset the connection.
+    """
+    now = trio.current_time()
+    last = now + _LONGEST_LINGER_SECONDS
+    with trio.CancelScope(deadline=now + silence) as scope:
+        if last_words:
+            await stream.send_all(last_words)
+        if isinstance(stream, trio.abc.HalfCloseableStream):
+            await stream.send_eof()
+        while await stream.receive_some(RECEIVE_BYTES):
+            scope.deadline = min(last, trio.current_time() + silence)

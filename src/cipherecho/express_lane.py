@@ -1,0 +1,214 @@
+"""All quiet connections driven by one task, which answers them in place.
+
+A task for each connection costs a Trio program several times what answering a short line
+costs: for every receive the scheduler arms a descriptor, parks a task and wakes it again.
+So the connections of which nothing special is to be expected have one task together.  It
+owns an epoll set of their sockets, waits in Trio until the set as a whole is ready, and
+then does for each socket that is what a task would have done: receive, answer, send.
+
+The lane is an optimisation and has no behaviour of its own.  Whatever is not "receive,
+answer at once, all sent", or a plain end, goes to a task: a reply that the client does not
+take, what follows an error line, a time that is up, a slow cipher, a shutdown.  The task
+hands the connection back when it is quiet again.
+
+This is for Linux, where a set of descriptors is a descriptor itself, so that one can wait
+for it like for any other.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+from collections.abc import Callable
+from math import inf
+from time import perf_counter
+
+import trio
+
+from cipherecho.connection import RECEIVE_BYTES, RESET, PlainConnection, Terms
+from cipherecho.session import Closed
+from cipherecho.sockets import is_readable
+
+__all__ = ["ExpressLane", "has_express_lane"]
+
+log = logging.getLogger("cipherecho")
+
+# So many connections are answered between two looks at the clock. If each has a whole
+# receive to be answered, that is some 20 ms; with short lines it is half of one.
+_MOST_EVENTS = 64
+
+# After so long the program's other tasks have their turn, which costs as much as
+# answering two lines.
+_TURN_SECONDS = 0.001
+
+# A reply of more bytes is sent before the next one is made, while it is in the cache.
+_LARGE_REPLY = 4096
+
+# Whose time is up is looked for that often: a tenth of the shortest time, and a second at
+# the most. A look costs a tenth of a microsecond for each connection; a timer for each
+# would cost more with every line.
+_LOOKS_PER_TIMEOUT = 10
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+
+def has_express_lane() -> bool:
+    """Return whether this platform has what the express lane needs."""
+    return hasattr(select, "epoll")
+
+
+class ExpressLane:
+    """Answers connections as long as they are quiet.
+
+    Args:
+      terms: what holds for all connections.
+      leave: called with a connection that is quiet no more; a task is to drive it then.
+      over: called with a connection that has ended, when that is logged; closes its socket.
+    """
+
+    def __init__(
+        self,
+        terms: Terms,
+        leave: Callable[[PlainConnection], None],
+        over: Callable[[PlainConnection], None],
+    ) -> None:
+        self._terms = terms
+        self._leave = leave
+        self._over = over
+        self._epoll = select.epoll()
+        self._quiet: dict[int, PlainConnection] = {}  # by descriptor
+        self._open = trio.CancelScope()
+
+    def __len__(self) -> int:
+        """Return how many connections are in the lane."""
+        return len(self._quiet)
+
+    def enter(self, connection: PlainConnection) -> None:
+        """Take a connection that has a plain socket and nothing left to be sent."""
+        descriptor = connection.socket.fileno()
+        self._quiet[descriptor] = connection
+        self._epoll.register(descriptor, select.EPOLLIN)
+
+    def clear(self) -> None:
+        """Let all connections leave; nothing may enter any more, and :meth:`run` returns."""
+        for connection in list(self._quiet.values()):
+            self._let_go(connection)
+        self._open.cancel()
+
+    async def run(self) -> None:
+        """Answer connections until :meth:`clear` or cancellation.
+
+        When it is cancelled, those in the lane are over.
+        """
+        try:
+            with self._open:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._answer_forever)
+                    nursery.start_soon(self._look_for_timeouts)
+        finally:
+            self._epoll.close()
+            for connection in list(self._quiet.values()):
+                self._end(connection, "cut")
+
+    # Ctrl-C is meant for the program, and arrives elsewhere; what looks like it in here is
+    # a plugin's.
+    @trio.lowlevel.enable_ki_protection
+    async def _answer_forever(self) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            turn_ends = perf_counter() + _TURN_SECONDS
+            while events := self._epoll.poll(0, _MOST_EVENTS):
+                self._answer(events)
+                if perf_counter() > turn_ends:
+                    await trio.lowlevel.checkpoint()
+                    turn_ends = perf_counter() + _TURN_SECONDS
+
+    # A busy server does little but what these two do, so they spare calls. First all that
+    # is ready is received, then all that is short is sent: the same code runs in a row, and
+    # a client that is woken by the first reply finds the others when it is awake.
+
+    def _answer(self, events: list[tuple[int, int]]) -> None:
+        quiet, pace = self._quiet, self._terms.pace
+        now = trio.current_time()
+        replies: list[tuple[PlainConnection, bytes]] = []
+        for descriptor, _ in events:
+            connection = quiet[descriptor]
+            if pace.slow:
+                self._let_go(connection)
+                continue
+            session = connection.session
+            try:
+                data = connection.socket.recv(RECEIVE_BYTES)
+                connection.waiting_since = now
+                connection.received += len(data)
+                if pace.constant and data:
+                    reply = session.receive(data)
+                else:
+                    reply = pace.timed(session.receive, data) if data else pace.timed(session.end)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._end(connection, RESET)
+            except BaseException:  # a cipher that fails even at being asked what it is
+                log.exception("internal error on the connection of %s", connection.peer)
+                self._end(connection, "internal error")
+            else:
+                if reply:
+                    replies.append((connection, reply))
+                    if len(reply) > _LARGE_REPLY:
+                        self._send(replies)
+                        replies.clear()
+                elif session.closed:
+                    self._finish(connection)
+        self._send(replies)
+
+    def _send(self, replies: list[tuple[PlainConnection, bytes]]) -> None:
+        for connection, reply in replies:
+            try:
+                sent = connection.socket.send(reply)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._end(connection, RESET)
+                continue
+            connection.sent += sent
+            if sent < len(reply):
+                connection.reply = reply[sent:]
+                self._let_go(connection)
+            elif connection.session.closed or connection.session.has_more:
+                self._finish(connection)
+
+    def _finish(self, connection: PlainConnection) -> None:
+        if connection.session.closed is Closed.END_OF_INPUT:
+            self._end(connection, Closed.END_OF_INPUT)
+        else:
+            self._let_go(connection)
+
+    async def _look_for_timeouts(self) -> None:
+        limits = self._terms.limits
+        shortest = min(limits.idle_timeout, limits.line_timeout)
+        if shortest == inf:
+            return
+        while True:
+            await trio.sleep(min(shortest / _LOOKS_PER_TIMEOUT, _SECONDS_BETWEEN_LOOKS))
+            now = trio.current_time()
+            # Since when nothing came, at the least, if the time is up.
+            since = now - limits.idle_timeout
+            for connection in [
+                one
+                for one in self._quiet.values()
+                if one.waiting_since <= since or one.session.has_begun_line
+            ]:
+                # What has come is in time, even if it was not its turn yet.
+                if connection.input_deadline() <= now and not is_readable(connection.socket):
+                    self._let_go(connection)
+
+    def _let_go(self, connection: PlainConnection) -> None:
+        descriptor = connection.socket.fileno()
+        del self._quiet[descriptor]
+        self._epoll.unregister(descriptor)
+        self._leave(connection)
+
+    def _end(self, connection: PlainConnection, reason: str) -> None:
+        del self._quiet[connection.socket.fileno()]
+        connection.tell_end(reason)
+        self._over(connection)

@@ -1,0 +1,46 @@
+"""Plain sockets, asked and named without waiting for anything."""
+
+from __future__ import annotations
+
+import select
+import socket
+from contextlib import suppress
+from typing import Protocol
+
+import trio
+
+__all__ = ["is_readable", "peer_name", "plain_listener"]
+
+
+class _HasDescriptor(Protocol):
+    def fileno(self) -> int: ...
+
+
+def is_readable(endpoint: _HasDescriptor) -> bool:
+    """Return whether a read would not wait: there is data, an end, an error or a connection."""
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([endpoint.fileno()], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(endpoint.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def peer_name(address: object) -> str:
+    """Return a client's address, as `accept` gives it, for the log; on Unix sockets it has none."""
+    if not isinstance(address, tuple):
+        return "unix"
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def plain_listener(listener: trio.SocketListener) -> socket.socket:
+    """Return a plain socket that accepts what `listener` does; both are to be closed.
+
+    On Linux, what it accepts sends at once and does not wait for more to be sent (Nagle's
+    algorithm is off): that is inherited from the listener.
+    """
+    of = listener.socket
+    plain = socket.fromfd(of.fileno(), of.family, of.type, of.proto)
+    with suppress(OSError):  # a Unix socket never waits
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return plain
