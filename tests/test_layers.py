@@ -71,6 +71,7 @@ ROWS = {
     # The server: it knows sessions, and no registry and no command line.
     "limits": row("session"),
     "pace": Row(frozenset({"cipher", "coding"}), not_standard=SOCKETS),
+    "allocation": row(),
     "descriptors": row(),
     "endpoint": row(),
     "sockets": server_side(),
@@ -87,7 +88,7 @@ ROWS = {
         "listeners",
         "sockets",
     ),
-    "process": server_side("descriptors", "endpoint", "listeners", "server"),
+    "process": server_side("allocation", "descriptors", "endpoint", "listeners", "server"),
 }
 
 # The kit for authors of plugins: it knows how long a line takes, and no test framework.

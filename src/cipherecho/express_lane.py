@@ -41,8 +41,9 @@ _MOST_EVENTS = 64
 # answering two lines.
 _TURN_SECONDS = 0.001
 
-# A reply of more bytes is sent before the next one is made, while it is in the cache.
-_LARGE_REPLY = 4096
+# A reply of more bytes, which takes a cipher that makes lines much longer, is sent before the
+# next one is made, so that replies do not add up.
+_LARGE_REPLY = 256 * 1024
 
 # Whose time is up is looked for that often: a tenth of the shortest time, and a second at
 # the most. A look costs a tenth of a microsecond for each connection; a timer for each
@@ -123,8 +124,8 @@ class ExpressLane:
                     turn_ends = perf_counter() + _TURN_SECONDS
 
     # A busy server does little but what these two do, so they spare calls. First all that
-    # is ready is received, then all that is short is sent: the same code runs in a row, and
-    # a client that is woken by the first reply finds the others when it is awake.
+    # is ready is received, then it is answered: the same code runs in a row, and a client
+    # that is woken by the first reply is still awake for the others.
 
     def _answer(self, events: list[tuple[int, int]]) -> None:
         quiet, pace = self._quiet, self._terms.pace

@@ -10,6 +10,7 @@ from typing import Any
 
 import trio
 
+from cipherecho.allocation import keep_freed_blocks
 from cipherecho.cipher import Cipher
 from cipherecho.descriptors import allow_descriptors
 from cipherecho.endpoint import Endpoint
@@ -49,6 +50,7 @@ def run(
     serving = partial(
         serve, cipher=cipher, limits=limits, reply=reply, reset=reset, express=express
     )
+    keep_freed_blocks()
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     # Beside those who are served, there are those who are refused.
     most = limits.max_connections + MOST_REFUSALS

@@ -13,6 +13,7 @@ from typing import TextIO
 
 import click
 
+from cipherecho.allocation import keep_freed_blocks
 from cipherecho.cipher import InputError
 from cipherecho.cli.parameters import chosen_cipher, cipher_options
 from cipherecho.printable import printable, shown
@@ -24,10 +25,6 @@ __all__ = ["apply"]
 # What a pipe holds: a block that is larger is written in two parts, with a wait for whoever
 # reads between them. And a block and its code stay in a processor's cache.
 _BLOCK_BYTES = 64 * 1024
-
-# glibc gives freed blocks of this size back to the system, which costs a page fault for
-# every 4 KiB of the next ones (twice the time in all), until it has seen a larger one freed.
-_FREED_ONCE = 1 << 20
 
 
 @click.command()
@@ -46,7 +43,7 @@ def apply(cipher: Sequence[Specification], decrypt: bool, reset: str, files: Seq
       cipherecho apply --cipher rot13 --decrypt README.md
     """  # noqa: D301
     output = _descriptor_of(sys.stdout, "standard output")
-    bytearray(_FREED_ONCE)
+    keep_freed_blocks()
     with redirect_stdout(sys.stderr), ExitStack() as stack:  # a plugin may print, but not there
         session = Session(
             chosen_cipher(cipher, decrypt=decrypt),
