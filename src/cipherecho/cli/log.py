@@ -37,6 +37,10 @@ def logging_to_stderr(level: str) -> Iterator[None]:
     A standard error that is full or gone delays nothing and raises nothing.
     """
     logging.raiseExceptions = False
+    # What our records don't have need not be found out for them. ("Optimization" in the
+    # logging HOWTO of Python's documentation.)
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     waiting: SimpleQueue[str | None] = SimpleQueue()
     handler = _Handler(waiting)
     handler.setFormatter(_Formatter(for_people=sys.stderr.isatty()))
