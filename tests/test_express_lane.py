@@ -266,6 +266,46 @@ async def test_all_are_over_when_the_lane_is_cancelled(caplog: pytest.LogCapture
     assert caplog.text.count("reason='cut'") == 3
 
 
+# Listeners
+
+
+async def test_whoever_waits_is_accepted_until_no_more_may_be() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        accepted: list[socket.socket] = []
+
+        def accept() -> bool:
+            accepted.append(listener.accept()[0])
+            return len(accepted) < 3
+
+        async with running() as lane, trio.open_nursery() as nursery:
+            nursery.start_soon(lane.lane.accept_from, listener, accept)
+            await turns()
+            clients = [socket.create_connection(listener.getsockname()) for _ in range(5)]
+            await turns()
+            assert len(accepted) == 3
+            assert not nursery.child_tasks  # it has returned
+            nursery.start_soon(lane.lane.accept_from, listener, accept)
+            await turns()
+            assert len(accepted) == 4
+        for one in [*clients, *accepted]:
+            one.close()
+
+
+async def test_nobody_is_accepted_any_more_when_accepting_is_cancelled() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with running() as lane:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lane.lane.accept_from, listener, lambda: False)
+                await turns()
+                nursery.cancel_scope.cancel()
+            with socket.create_connection(listener.getsockname()):
+                await turns()
+            client, _, _ = lane.connect()  # and the others are still answered
+            client.send(b"Hello\n")
+            assert await answer(client) == b"Hello\nUryyb\n"
+
+
 # Time
 
 

@@ -136,7 +136,7 @@ class PlainConnection(Connection):
 
     Args:
       session, terms, peer: as for every connection.
-      socket: does not block; whoever accepted it closes it.
+      socket: may block or not; whoever accepted it closes it.
     """
 
     __slots__ = ("socket",)

@@ -5,6 +5,7 @@ costs: for every receive the scheduler arms a descriptor, parks a task and wakes
 So the connections of which nothing special is to be expected have one task together.  It
 owns an epoll set of their sockets, waits in Trio until the set as a whole is ready, and
 then does for each socket that is what a task would have done: receive, answer, send.
+Listeners can be in the set too, since a connection that comes and goes costs much the same.
 
 The lane is an optimisation and has no behaviour of its own.  Whatever is not "receive,
 answer at once, all sent", or a plain end, goes to a task: a reply that the client does not
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import logging
 import select
+import socket
 from collections.abc import Callable
 from math import inf
 from time import perf_counter
@@ -33,6 +35,12 @@ __all__ = ["ExpressLane", "has_express_lane"]
 
 log = logging.getLogger("cipherecho")
 
+
+def has_express_lane() -> bool:
+    """Return whether this platform has what the express lane needs."""
+    return hasattr(select, "epoll")
+
+
 # So many connections are answered between two looks at the clock. If each has a whole
 # receive to be answered, that is some 20 ms; with short lines it is half of one.
 _MOST_EVENTS = 64
@@ -45,16 +53,14 @@ _TURN_SECONDS = 0.001
 # next one is made, so that replies do not add up.
 _LARGE_REPLY = 256 * 1024
 
+# Asking for this with each call spares a call for each connection that comes.
+_AT_ONCE = socket.MSG_DONTWAIT if has_express_lane() else 0
+
 # Whose time is up is looked for that often: a tenth of the shortest time, and a second at
 # the most. A look costs a tenth of a microsecond for each connection; a timer for each
 # would cost more with every line.
 _LOOKS_PER_TIMEOUT = 10
 _SECONDS_BETWEEN_LOOKS = 1.0
-
-
-def has_express_lane() -> bool:
-    """Return whether this platform has what the express lane needs."""
-    return hasattr(select, "epoll")
 
 
 class ExpressLane:
@@ -77,6 +83,7 @@ class ExpressLane:
         self._over = over
         self._epoll = select.epoll()
         self._quiet: dict[int, PlainConnection] = {}  # by descriptor
+        self._listeners: dict[int, tuple[Callable[[], bool], trio.Event]] = {}
         self._open = trio.CancelScope()
 
     def __len__(self) -> int:
@@ -88,6 +95,18 @@ class ExpressLane:
         descriptor = connection.socket.fileno()
         self._quiet[descriptor] = connection
         self._epoll.register(descriptor, select.EPOLLIN)
+
+    async def accept_from(self, listener: socket.socket, accept: Callable[[], bool]) -> None:
+        """Have `accept` called whenever somebody waits at a listener, until it returns False."""
+        stopped = trio.Event()
+        descriptor = listener.fileno()
+        self._epoll.register(descriptor, select.EPOLLIN)
+        self._listeners[descriptor] = accept, stopped
+        try:
+            await stopped.wait()
+        finally:
+            if self._listeners.pop(descriptor, None) and not self._epoll.closed:
+                self._epoll.unregister(descriptor)
 
     def clear(self) -> None:
         """Let all connections leave; nothing may enter any more, and :meth:`run` returns."""
@@ -132,13 +151,17 @@ class ExpressLane:
         now = trio.current_time()
         replies: list[tuple[PlainConnection, bytes]] = []
         for descriptor, _ in events:
-            connection = quiet[descriptor]
+            try:
+                connection = quiet[descriptor]
+            except KeyError:
+                self._accept(descriptor)
+                continue
             if pace.slow:
                 self._let_go(connection)
                 continue
             session = connection.session
             try:
-                data = connection.socket.recv(RECEIVE_BYTES)
+                data = connection.socket.recv(RECEIVE_BYTES, _AT_ONCE)
                 connection.waiting_since = now
                 connection.received += len(data)
                 if pace.constant and data:
@@ -165,7 +188,7 @@ class ExpressLane:
     def _send(self, replies: list[tuple[PlainConnection, bytes]]) -> None:
         for connection, reply in replies:
             try:
-                sent = connection.socket.send(reply)
+                sent = connection.socket.send(reply, _AT_ONCE)
             except BlockingIOError:
                 sent = 0
             except OSError:
@@ -177,6 +200,13 @@ class ExpressLane:
                 self._let_go(connection)
             elif connection.session.closed or connection.session.has_more:
                 self._finish(connection)
+
+    def _accept(self, descriptor: int) -> None:
+        accept, stopped = self._listeners[descriptor]
+        if not accept():
+            del self._listeners[descriptor]
+            self._epoll.unregister(descriptor)
+            stopped.set()
 
     def _finish(self, connection: PlainConnection) -> None:
         if connection.session.closed is Closed.END_OF_INPUT:

@@ -12,8 +12,9 @@ import socket
 import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from math import inf
-from typing import NamedTuple
 
 import trio
 
@@ -124,20 +125,21 @@ async def serve(
                 _Entrance(listener, stack.enter_context(plain_listener(listener)))
                 for listener in listeners
             ]
-            server = _Server(
-                cipher, limits or Limits(), reply, reset, len(listeners), express=express
-            )
+            server = _Server(cipher, limits or Limits(), reply, reset, express=express)
             await server.run(entrances, trio.Event() if shutdown is None else shutdown, task_status)
         finally:
             for listener in listeners:
                 await trio.aclose_forcefully(listener)
 
 
-class _Entrance(NamedTuple):
-    """A listener, to wait on and to close, and a plain socket that accepts for it at once."""
+@dataclass
+class _Entrance:
+    """A listener, and a plain socket that accepts for it without waiting."""
 
     listener: trio.SocketListener
     plain: socket.socket
+    error: OSError | None = None
+    """Why it could not."""
 
 
 class _Server:
@@ -149,7 +151,6 @@ class _Server:
         limits: Limits,
         reply: Reply,
         reset: Reset,
-        listeners: int,
         *,
         express: bool,
     ) -> None:
@@ -160,9 +161,7 @@ class _Server:
             limits, Pace(cipher), trio.CapacityLimiter(limits.max_workers), _Failures().report
         )
         self._most = _affordable(limits.max_connections)
-        # Taken before a connection is accepted, so that the process never holds more; a
-        # listener where nobody connects has taken one too.
-        self._slots = trio.Semaphore(self._most + MOST_REFUSALS + listeners)
+        self._places = _Places(self._most + MOST_REFUSALS)
         self._serving = 0  # counted when accepted, so that who came first is served
         self._lane = (
             ExpressLane(self._terms, self._start_task, self._over)
@@ -217,39 +216,44 @@ class _Server:
             await self._accept(entrance)
 
     async def _accept(self, entrance: _Entrance) -> None:
-        """Accept the connections that wait, or the next one; wait a little if the system can't.
+        """Accept whoever waits or comes next, or wait a little if the system can't."""
+        await self._places.wait_for_one()
+        if self._lane is None:
+            await trio.lowlevel.wait_readable(entrance.listener.socket)
+            self._accept_waiting(entrance)
+        else:
+            await self._lane.accept_from(entrance.plain, partial(self._accept_waiting, entrance))
+        error, entrance.error = entrance.error, None
+        if error is None:
+            return
+        if error.errno not in _EXHAUSTED:
+            raise error
+        self._exhausted.warn(f"can't accept connections for now: {error.strerror}")
+        await trio.sleep(_RETRY_SECONDS)
 
-        Accepting by Trio would cost a turn of its scheduler for each, so the plain socket of
-        the listener is asked.
+    def _accept_waiting(self, entrance: _Entrance) -> bool:
+        """Accept the connections that wait; return whether more can be accepted later.
+
+        Accepting by Trio would cost a turn of its scheduler for each, so the plain socket is
+        asked.
         """
         try:
-            self._slots.acquire_nowait()
-        except trio.WouldBlock:
-            await self._slots.acquire()
-        has_slot = True
-        try:
-            await trio.lowlevel.wait_readable(entrance.listener.socket)
             for _ in range(_MOST_ACCEPTED_AT_ONCE):
+                if not self._places.free:
+                    return False
                 client, address = entrance.plain.accept()
-                has_slot = False
+                self._places.free -= 1
                 self._welcome(client, address)
-                self._slots.acquire_nowait()
-                has_slot = True
-        except (BlockingIOError, trio.WouldBlock):
-            pass  # that were all, or all that there are places for
+        except BlockingIOError:
+            pass  # that were all
         except OSError as error:
-            if error.errno in _EXHAUSTED:
-                self._exhausted.warn(f"can't accept connections for now: {error.strerror}")
-                await trio.sleep(_RETRY_SECONDS)
-            elif error.errno not in _BROKEN_IN_BACKLOG:
-                raise
-        finally:
-            if has_slot:
-                self._slots.release()
+            if error.errno not in _BROKEN_IN_BACKLOG:
+                entrance.error = error
+                return False
+        return True
 
     def _welcome(self, client: socket.socket, address: object) -> None:
-        """Have an accepted connection served or refused; it has a slot."""
-        client.setblocking(False)
+        """Have an accepted connection served or refused; it has a place."""
         if self._serving >= self._most:
             self._connections.start_soon(self._refuse, client)
             return
@@ -300,7 +304,7 @@ class _Server:
         """Close a connection that has ended, and give its place back."""
         self._serving -= 1  # before its client sees the end, and may come again
         connection.socket.close()
-        self._slots.release()
+        self._places.give_back()
 
     async def _refuse(self, client: socket.socket) -> None:
         """Tell a client that the server is full, and give its place back."""
@@ -313,7 +317,7 @@ class _Server:
             pass  # it went away by itself
         finally:
             client.close()
-            self._slots.release()
+            self._places.give_back()
 
 
 def _stream_of(client: socket.socket) -> trio.SocketStream:
@@ -332,6 +336,26 @@ def _affordable(wanted: int) -> int:
         {"most": most, "wanted": wanted},
     )
     return most
+
+
+class _Places:
+    """Counts how many connections may still be held, so that there are never more.
+
+    A semaphore of Trio's costs several times as much, twice for each connection.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.free = number
+        self._waiting = trio.lowlevel.ParkingLot()
+
+    async def wait_for_one(self) -> None:
+        while not self.free:
+            await self._waiting.park()
+
+    def give_back(self) -> None:
+        self.free += 1
+        if self._waiting:
+            self._waiting.unpark_all()
 
 
 class _Seldom:

@@ -224,11 +224,13 @@ class Session:
         """
         if self.closed:
             return b""
+        if not self._rest:
+            self.closed = Closed.END_OF_INPUT
+            return b""
         self._ended = True
-        if self._rest:
-            self._unterminated = True
-            self._queue([bytes(self._rest)])
-            self._rest = b""
+        self._unterminated = True
+        self._queue([bytes(self._rest)])
+        self._rest = b""
         return self.resume()
 
     def resume(self) -> bytes:

@@ -33,6 +33,21 @@ def peer_name(address: object) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+class _Listener(socket.socket):
+    """A socket that accepts in half the time.
+
+    For each connection, `accept` asks the listener for its family and type, which
+    :class:`socket.socket` makes out anew as members of an enumeration.
+    """
+
+    def __init__(self, family: int, type: int, proto: int, fileno: int) -> None:  # noqa: A002
+        super().__init__(family, type, proto, fileno)
+        self.__dict__.update(family=family, type=type)
+
+    family = None  # type: ignore[assignment]
+    type = None  # type: ignore[assignment]
+
+
 def plain_listener(listener: trio.SocketListener) -> socket.socket:
     """Return a plain socket that accepts what `listener` does; both are to be closed.
 
@@ -40,7 +55,7 @@ def plain_listener(listener: trio.SocketListener) -> socket.socket:
     algorithm is off): that is inherited from the listener.
     """
     of = listener.socket
-    plain = socket.fromfd(of.fileno(), of.family, of.type, of.proto)
+    plain = _Listener(of.family, of.type, of.proto, fileno=socket.dup(of.fileno()))
     with suppress(OSError):  # a Unix socket never waits
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return plain
