@@ -1,0 +1,3 @@
+module rot13echo
+
+go 1.19

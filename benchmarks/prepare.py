@@ -1,0 +1,154 @@
+"""Set-up: a virtual environment, the project in it, and the compiled programs.
+
+All of it is kept beside this file, is ignored by Git, and is made again only when what it is made
+from has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CHECKOUT = HERE.parent
+BUILD = HERE / "build"
+
+PACKAGES = ("uvloop", "matplotlib")
+PROFILER = "py-spy"
+
+
+class SetupError(Exception):
+    """Something that is needed is not there; the message says what, and what to do."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What the measurements run.
+
+    Attributes:
+      python: the interpreter of the virtual environment, with everything installed.
+      cipherecho: the command, as a user would have it.
+      py_spy: the profiler; it may not be installed.
+      load: the load generator.
+      epoll: the peer in C.
+      go_peer: the peer in Go; None where there is no Go.
+    """
+
+    python: Path
+    cipherecho: Path
+    py_spy: Path
+    load: Path
+    epoll: Path
+    go_peer: Path | None
+
+
+def prepare(python: str, *, profiler: bool) -> Tools:
+    """Make what is missing.
+
+    Raises:
+      SetupError: the interpreter, a compiler or a package can't be had.
+    """
+    if sys.platform != "linux":
+        raise SetupError(f"got {sys.platform}, expected Linux, whose /proc the figures come from")
+    version = _output([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"])
+    environment = HERE / f".venv-{version}"
+    if not (environment / "bin" / "python").exists():
+        _say(f"making a virtual environment for Python {version}")
+        _run([python, "-m", "venv", environment])
+    pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet"]
+    pip.append("--disable-pip-version-check")
+    sources = [CHECKOUT / "pyproject.toml", *(CHECKOUT / "src").rglob("*.py")]
+    if _has_changed(environment / "installed", sources, PACKAGES):
+        _say(f"installing the project and {' and '.join(PACKAGES)}")
+        _run([*pip, *PACKAGES])
+        _run([*pip, CHECKOUT])  # its dependencies too
+        _run([*pip, "--force-reinstall", "--no-deps", CHECKOUT])  # the version may be the same
+        _remember(environment / "installed", sources, PACKAGES)
+    if profiler and not (environment / "bin" / PROFILER).exists():
+        _say(f"installing {PROFILER}")
+        _run([*pip, PROFILER])
+    return Tools(
+        python=environment / "bin" / "python",
+        cipherecho=environment / "bin" / "cipherecho",
+        py_spy=environment / "bin" / PROFILER,
+        load=_compiled("load", HERE / "load.c"),
+        epoll=_compiled("epoll", HERE / "peers" / "epoll.c"),
+        go_peer=_go_peer(),
+    )
+
+
+def _compiled(name: str, source: Path) -> Path:
+    program = BUILD / name
+    if _has_changed(BUILD / f"{name}.made", [source]) or not program.exists():
+        compiler = shutil.which("cc")
+        if compiler is None:
+            raise SetupError("there is no C compiler (cc): install one, such as the package gcc")
+        _say(f"compiling {source.relative_to(HERE)}")
+        BUILD.mkdir(exist_ok=True)
+        _run([compiler, "-O2", "-o", program, source])
+        _remember(BUILD / f"{name}.made", [source])
+    return program
+
+
+def _go_peer() -> Path | None:
+    go = shutil.which("go")
+    if go is None:
+        _say("there is no Go here: its rows are left out")
+        return None
+    program = BUILD / "go-peer"
+    folder = HERE / "peers" / "go"
+    sources = [folder / "main.go", folder / "go.mod"]
+    if _has_changed(BUILD / "go-peer.made", sources) or not program.exists():
+        _say("compiling peers/go")
+        try:
+            _run([go, "build", "-o", program, "."], folder)
+        except SetupError as error:
+            _say(f"{error}\nthe rows of Go are left out")
+            return None
+        _remember(BUILD / "go-peer.made", sources)
+    return program
+
+
+def _digest(sources: Iterable[Path], more: Sequence[str]) -> str:
+    digest = hashlib.sha256("\n".join(more).encode())
+    for source in sorted(sources):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+def _has_changed(stamp: Path, sources: Iterable[Path], more: Sequence[str] = ()) -> bool:
+    return not stamp.exists() or stamp.read_text() != _digest(sources, more)
+
+
+def _remember(stamp: Path, sources: Iterable[Path], more: Sequence[str] = ()) -> None:
+    stamp.write_text(_digest(sources, more))
+
+
+def _run(command: Sequence[str | Path], folder: Path | None = None) -> None:
+    parts = [str(part) for part in command]
+    # What is installed must not depend on what the caller's own environment has.
+    surroundings = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "PYTHONHOME"}}
+    done = subprocess.run(  # noqa: S603
+        parts, cwd=folder, env=surroundings, text=True, capture_output=True, check=False
+    )
+    if done.returncode:
+        raise SetupError(f"{' '.join(parts)} failed:\n{done.stdout}{done.stderr}".rstrip())
+
+
+def _output(command: Sequence[str]) -> str:
+    try:
+        return subprocess.run(  # noqa: S603
+            command, text=True, capture_output=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SetupError(f"{command[0]} can't be run as Python: {error}") from error
+
+
+def _say(words: str) -> None:
+    print(f"set-up: {words}", file=sys.stderr, flush=True)

@@ -1,0 +1,197 @@
+"""The servers that are measured: cipherecho, and its peers.
+
+Each is started afresh for every measurement, on a port that the system picks.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from prepare import HERE, Tools
+from processes import Process, started
+
+BASELINE = "uvloop-protocol"
+OURS = "cipherecho"
+
+_PATIENCE_SECONDS = 20.0
+
+_FILTER = "stdbuf -oL tr A-Za-z N-ZA-Mn-za-m"
+
+# The C library gives large blocks back to the system at once, and the faults of having them anew
+# can take 40% of the time of a small Python process that receives much; which one it hits is
+# luck. With these, none.
+_KEEP_MEMORY = ("env", "MALLOC_MMAP_THRESHOLD_=100000000", "MALLOC_TRIM_THRESHOLD_=1000000000")
+
+# What a process or two for each client can do.
+_FEW_CLIENTS = (
+    "roundtrip-50",
+    "pipelined-26",
+    "pipelined-100",
+    "pipelined-1000",
+    "memory",
+    "churn",
+)
+
+
+class CannotStartError(Exception):
+    """A server ended, or said nothing, before it listened; the message is its own complaint."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that can be started.
+
+    Attributes:
+      name: for ``--peers`` and the JSON.
+      title: for people.
+      command: from a port, for those that can't pick one and say so, to the command line.
+      left_out_of: the rows that it is not measured in.
+      rows: the only ones that it is measured in; None for no such bound.
+      code_only: it sends no echo, so it does half the sending.
+      says_port: it says on standard output which port it listens on.
+      most_idle: how many idle connections it is given.
+      at_once: how many connections are made at a time when they come and go.
+    """
+
+    name: str
+    title: str
+    command: Callable[[int], Sequence[str | Path]]
+    left_out_of: tuple[str, ...] = ()
+    rows: tuple[str, ...] | None = None
+    code_only: bool = False
+    says_port: bool = True
+    most_idle: int = 10_000
+    at_once: int = 32
+
+    def is_in(self, row: str) -> bool:
+        """Return whether the server is measured in a row."""
+        return row not in self.left_out_of and (self.rows is None or row in self.rows)
+
+
+def servers(tools: Tools) -> list[Server]:
+    """Return the servers that can be had on this machine, cipherecho first."""
+    here = HERE / "peers"
+    python = tools.python
+
+    def fixed(*command: str | Path) -> Callable[[int], Sequence[str | Path]]:
+        return lambda port: command
+
+    # As it is by default, but for more clients than it allows then; and like the others it
+    # keeps no record of every connection.
+    logging: list[str | Path] = [tools.cipherecho, "--cipher", "rot13", "--listen", "127.0.0.1:0"]
+    logging += ["--max-connections", "20000"]
+    ours = [*logging, "--log-level", "warning"]
+    found = [
+        Server(OURS, "cipherecho", fixed(*ours)),
+        Server("cipherecho-tasks", "cipherecho --no-express", fixed(*ours, "--no-express")),
+        Server("cipherecho-logging", "cipherecho, logging", fixed(*logging), rows=("churn",)),
+        Server(BASELINE, "uvloop Protocol", fixed(python, here / "protocol.py", "uvloop")),
+        Server(
+            "uvloop-protocol-malloc",
+            "uvloop Protocol, malloc set",
+            fixed(*_KEEP_MEMORY, python, here / "protocol.py", "uvloop"),
+            rows=("roundtrip-50", "pipelined-26", "pipelined-100", "pipelined-1000"),
+        ),
+        Server("uvloop-streams", "uvloop streams", fixed(python, here / "streams.py", "uvloop")),
+        Server(
+            "asyncio-protocol", "asyncio Protocol", fixed(python, here / "protocol.py", "asyncio")
+        ),
+        Server("asyncio-streams", "asyncio streams", fixed(python, here / "streams.py", "asyncio")),
+        Server(
+            "trio-tutorial",
+            "Trio tutorial",
+            fixed(python, here / "trio_tutorial.py"),
+            left_out_of=("scale",),  # it takes minutes
+        ),
+        Server("epoll", "C epoll", fixed(tools.epoll)),
+    ]
+    if tools.go_peer is not None:
+        found.append(Server("go", "Go", fixed(tools.go_peer)))
+    if shutil.which("ncat"):
+        found.append(
+            Server(
+                "ncat",
+                "ncat with tr",
+                lambda port: [
+                    *("ncat", "-lk", "-m", "20000", "127.0.0.1", str(port)),
+                    *("--sh-exec", f"exec {_FILTER}"),
+                ],
+                rows=_FEW_CLIENTS,
+                code_only=True,
+                says_port=False,
+                most_idle=200,
+                at_once=8,
+            )
+        )
+    if shutil.which("socat"):
+        found.append(
+            Server(
+                "socat",
+                "socat with tr",
+                lambda port: [
+                    "socat",
+                    f"TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr,backlog=128,nodelay",
+                    f"EXEC:{_FILTER}",
+                ],
+                rows=_FEW_CLIENTS,
+                code_only=True,
+                says_port=False,
+                most_idle=200,
+                at_once=8,
+            )
+        )
+    return found
+
+
+@contextmanager
+def running(server: Server, core: int) -> Iterator[tuple[Process, int]]:
+    """Start a server on a core; give its process and its port; end it on the way out.
+
+    Raises:
+      CannotStartError: it ended, or did not listen in time.
+    """
+    port = 0 if server.says_port else _free_port()
+    try:
+        with started(server.command(port), core) as process:
+            yield process, _port_said(process) if server.says_port else _taken(process, port)
+    except FileNotFoundError as error:
+        raise CannotStartError(str(error)) from error
+
+
+def _port_said(process: Process) -> int:
+    """Return the port that a server says it listens on; a profiler may say something first."""
+    hung = threading.Timer(_PATIENCE_SECONDS, process.end)  # and then its output ends
+    hung.start()
+    try:
+        while (line := process.read_line()) is not None:
+            if port := re.search(r"\blistening\b.*?(\d+)$", line):
+                return int(port[1])
+    finally:
+        hung.cancel()
+        hung.join()
+    raise CannotStartError(process.complaint() or "it ended, or said no port")
+
+
+def _taken(process: Process, port: int) -> int:
+    """Wait for a port to be listened on, without connecting; return it."""
+    listening = f"0100007F:{port:04X} 00000000:0000 0A"
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while listening not in Path("/proc/net/tcp").read_text():
+        if process.popen.poll() is not None or time.monotonic() > deadline:
+            raise CannotStartError(process.complaint() or "it did not listen")
+        time.sleep(0.005)
+    return port
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
