@@ -6,6 +6,7 @@ run with and without it.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -16,6 +17,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from cipherecho import express_lane, pace
 from cipherecho.cipher import Cipher
 from cipherecho.connection import PlainConnection, Terms
 from cipherecho.endpoint import TcpEndpoint
@@ -511,6 +513,61 @@ async def test_other_tasks_have_their_turn_while_the_lane_has_always_something_t
             for _ in range(10):
                 await trio.lowlevel.checkpoint()
         assert connection.session.lines > 10
+
+
+async def test_other_tasks_have_their_turn_between_lines_that_take_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Clock:
+        now = 0.0
+
+        def __call__(self) -> float:
+            return self.now
+
+    class TwoMilliseconds:
+        """Takes so long for a line, which is twice a turn of the lane and not slow yet."""
+
+        lines = 0
+
+        def encrypt(self, body: bytes) -> bytes:
+            self.lines += 1
+            clock.now += 0.002
+            return body
+
+    clock, cipher = Clock(), TwoMilliseconds()
+    monkeypatch.setattr(express_lane, "perf_counter", clock)
+    monkeypatch.setattr(pace, "perf_counter", clock)
+    async with running(cipher) as lane:
+        clients = [lane.connect()[0] for _ in range(20)]
+        for client in clients:
+            client.send(b"Hello\n")
+        seen = [0]
+        while cipher.lines < 20:
+            await trio.lowlevel.checkpoint()
+            seen.append(cipher.lines)
+        # Trio runs the tasks that are ready in any order, so ours may come first and then last.
+        assert max(after - before for before, after in itertools.pairwise(seen)) <= 2
+        for client in clients:
+            assert await answer(client) == b"Hello\nHello\n"
+
+
+async def test_a_connection_that_has_left_since_the_set_was_asked_is_let_be() -> None:
+    class Parting:
+        """Makes the connection leave that was found ready together with its own."""
+
+        def encrypt(self, body: bytes) -> bytes:
+            lane.lane._let_go(connections[1 - int(body)])
+            return body
+
+    async with running(Parting()) as lane:
+        clients, connections, servers = zip(*[lane.connect() for _ in range(2)], strict=True)
+        for number, client in enumerate(clients):
+            client.send(b"%d\n" % number)
+        await turns()
+        [left] = lane.left
+        gone = connections.index(left)
+        assert servers[gone].receives == 0
+        assert clients[1 - gone].recv(100) == b"%d\n" % (1 - gone) * 2
 
 
 async def test_what_the_system_refuses_to_watch_is_served_by_a_task(

@@ -41,17 +41,16 @@ def has_express_lane() -> bool:
     return hasattr(select, "epoll")
 
 
-# So many connections are answered between two looks at the clock. If each has a whole
-# receive to be answered, that is some 20 ms; with short lines it is half of one.
+# So many connections are answered between two looks at the clock, half a millisecond's work,
+# if their lines are short.
 _MOST_EVENTS = 64
 
 # After so long the program's other tasks have their turn, which costs as much as
 # answering two lines.
 _TURN_SECONDS = 0.001
 
-# A reply of more bytes, which takes a cipher that makes lines much longer, is sent before the
-# next one is made, so that replies do not add up.
-_LARGE_REPLY = 256 * 1024
+# A longer reply took long enough to look at the clock after it.
+_LONG_REPLY = 16 * 1024
 
 # Asking for this with each call spares a call for each connection that comes.
 _AT_ONCE = socket.MSG_DONTWAIT if has_express_lane() else 0
@@ -85,16 +84,21 @@ class ExpressLane:
         self._quiet: dict[int, PlainConnection] = {}  # by descriptor
         self._listeners: dict[int, tuple[Callable[[], bool], trio.Event]] = {}
         self._open = trio.CancelScope()
+        self._turn_ends = 0.0
 
     def __len__(self) -> int:
         """Return how many connections are in the lane."""
         return len(self._quiet)
 
     def enter(self, connection: PlainConnection) -> None:
-        """Take a connection that has a plain socket and nothing left to be sent."""
+        """Take a connection that has nothing left to be sent.
+
+        Raises:
+          OSError: the system lets this user have no more descriptors in sets.
+        """
         descriptor = connection.socket.fileno()
-        self._quiet[descriptor] = connection
         self._epoll.register(descriptor, select.EPOLLIN)
+        self._quiet[descriptor] = connection
 
     async def accept_from(self, listener: socket.socket, accept: Callable[[], bool]) -> None:
         """Have `accept` called whenever somebody waits at a listener, until it returns False."""
@@ -135,18 +139,22 @@ class ExpressLane:
     async def _answer_forever(self) -> None:
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
-            turn_ends = perf_counter() + _TURN_SECONDS
+            self._turn_ends = perf_counter() + _TURN_SECONDS
             while events := self._epoll.poll(0, _MOST_EVENTS):
-                self._answer(events)
-                if perf_counter() > turn_ends:
-                    await trio.lowlevel.checkpoint()
-                    turn_ends = perf_counter() + _TURN_SECONDS
+                await self._answer(events)
+                await self._give_turn()
+
+    async def _give_turn(self) -> None:
+        """Let the program's other tasks have their turn, if ours is over."""
+        if perf_counter() > self._turn_ends:
+            await trio.lowlevel.checkpoint()
+            self._turn_ends = perf_counter() + _TURN_SECONDS
 
     # A busy server does little but what these two do, so they spare calls. First all that
     # is ready is received, then it is answered: the same code runs in a row, and a client
     # that is woken by the first reply is still awake for the others.
 
-    def _answer(self, events: list[tuple[int, int]]) -> None:
+    async def _answer(self, events: list[tuple[int, int]]) -> None:
         quiet, pace = self._quiet, self._terms.pace
         now = trio.current_time()
         replies: list[tuple[PlainConnection, bytes]] = []
@@ -172,15 +180,18 @@ class ExpressLane:
                 pass
             except OSError:
                 self._end(connection, RESET)
-            except BaseException:  # a cipher that fails even at being asked what it is
+            except BaseException:  # a fault of ours: a session raises none of a cipher's
                 log.exception("internal error on the connection of %s", connection.peer)
                 self._end(connection, "internal error")
             else:
                 if reply:
                     replies.append((connection, reply))
-                    if len(reply) > _LARGE_REPLY:
+                    took_time = len(reply) > _LONG_REPLY or not pace.constant
+                    if took_time and perf_counter() > self._turn_ends:
                         self._send(replies)
                         replies.clear()
+                        await self._give_turn()
+                        now = trio.current_time()
                 elif session.closed:
                     self._finish(connection)
         self._send(replies)
@@ -202,7 +213,10 @@ class ExpressLane:
                 self._finish(connection)
 
     def _accept(self, descriptor: int) -> None:
-        accept, stopped = self._listeners[descriptor]
+        found = self._listeners.get(descriptor)
+        if found is None:
+            return  # it was closed, or its connection left, since the set was asked
+        accept, stopped = found
         if not accept():
             del self._listeners[descriptor]
             self._epoll.unregister(descriptor)
