@@ -9,12 +9,10 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from math import inf
 
 import trio
 
@@ -29,6 +27,7 @@ from cipherecho.limits import Limits
 from cipherecho.listeners import endpoint_of
 from cipherecho.pace import Pace
 from cipherecho.printable import shown
+from cipherecho.recurring import Failures, Seldom
 from cipherecho.session import Reply, Reset, Session, error_line
 from cipherecho.sockets import is_readable, peer_name, plain_listener
 
@@ -78,9 +77,6 @@ _BROKEN_IN_BACKLOG = {
     if hasattr(errno, name)
 }
 
-# What can happen over and over is told at most once in so long.
-_SECONDS_BETWEEN_RECORDS = 1.0
-
 
 async def serve(
     listeners: Sequence[trio.SocketListener],
@@ -101,7 +97,7 @@ async def serve(
             [endpoint] = await nursery.start(serve, listeners, Rot13())
 
     Args:
-      listeners: where clients connect; closed before this returns.
+      listeners: where clients connect; the server's alone until this returns, and closed then.
       cipher: a cipher of any shape that the contract has; all connections share it.
       limits: what a client may take; the defaults of :class:`Limits` if None.
       reply: what a line is answered with.
@@ -116,8 +112,8 @@ async def serve(
 
     Raises:
       NotACipherError: `cipher` has none of the contract's shapes.
-      ExceptionGroup: a listener broke, of the OSError or ClosedResourceError that says
-        so.  What happens to a connection is never raised.
+      ExceptionGroup: a listener broke, of the OSError that says so.  What happens to a
+        connection is never raised.
     """
     with ExitStack() as stack:
         try:
@@ -158,7 +154,7 @@ class _Server:
         self._limits = limits
         self._new = Session(cipher, reply=reply, reset=reset, max_line=limits.max_line)
         self._terms = Terms(
-            limits, Pace(cipher), trio.CapacityLimiter(limits.max_workers), _Failures().report
+            limits, Pace(cipher), trio.CapacityLimiter(limits.max_workers), Failures().report
         )
         self._most = _affordable(limits.max_connections)
         self._places = _Places(self._most + MOST_REFUSALS)
@@ -170,8 +166,8 @@ class _Server:
         )
         self._tasks: set[ConnectionTask] = set()
         self._draining = False
-        self._exhausted = _Seldom()
-        self._full = _Seldom()
+        self._exhausted = Seldom()
+        self._full = Seldom()
 
     async def run(
         self,
@@ -356,40 +352,3 @@ class _Places:
         self.free += 1
         if self._waiting:
             self._waiting.unpark_all()
-
-
-class _Seldom:
-    """Warns at most once in a while of what strangers can bring about at will."""
-
-    def __init__(self) -> None:
-        self._next = -inf
-        self._untold = 0
-
-    def warn(self, message: str) -> None:
-        now = trio.current_time()
-        if now < self._next:
-            self._untold += 1
-            return
-        more = f" ({self._untold} times more since the last such record)" if self._untold else ""
-        log.warning("%s%s", message, more)
-        self._next = now + _SECONDS_BETWEEN_RECORDS
-        self._untold = 0
-
-
-class _Failures:
-    """Logs what faulty ciphers raise, each with its traceback once."""
-
-    def __init__(self) -> None:
-        self._known: set[tuple[str, str, int]] = set()
-        self._again = _Seldom()
-
-    def report(self, failure: BaseException) -> None:
-        file, line = "", 0
-        for frame, number in traceback.walk_tb(failure.__traceback__):
-            file, line = frame.f_code.co_filename, number
-        kind = (type(failure).__name__, file, line)
-        if kind in self._known:
-            self._again.warn(f"the cipher failed again, as above: {kind[0]} at {file}:{line}")
-            return
-        self._known.add(kind)
-        log.error("the cipher failed; this is a bug of its plugin", exc_info=failure)

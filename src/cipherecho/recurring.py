@@ -1,0 +1,54 @@
+"""Records of what can happen over and over, told so that nobody can fill a log with it."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from math import inf
+
+import trio
+
+__all__ = ["Failures", "Seldom"]
+
+log = logging.getLogger("cipherecho")
+
+_SECONDS_BETWEEN_RECORDS = 1.0
+
+
+class Seldom:
+    """Warns at most once in a while of what strangers can bring about at will."""
+
+    def __init__(self) -> None:
+        self._next = -inf
+        self._untold = 0
+
+    def warn(self, message: str) -> None:
+        """Log a warning, or count it for the next one if there was one a moment ago."""
+        now = trio.current_time()
+        if now < self._next:
+            self._untold += 1
+            return
+        more = f" ({self._untold} times more since the last such record)" if self._untold else ""
+        log.warning("%s%s", message, more)
+        self._next = now + _SECONDS_BETWEEN_RECORDS
+        self._untold = 0
+
+
+class Failures:
+    """Logs what faulty ciphers raise, each with its traceback once."""
+
+    def __init__(self) -> None:
+        self._known: set[tuple[str, str, int]] = set()
+        self._again = Seldom()
+
+    def report(self, failure: BaseException) -> None:
+        """Log what a cipher raised; what it raised there before is told seldom and in short."""
+        file, line = "", 0
+        for frame, number in traceback.walk_tb(failure.__traceback__):
+            file, line = frame.f_code.co_filename, number
+        kind = (type(failure).__name__, file, line)
+        if kind in self._known:
+            self._again.warn(f"the cipher failed again, as above: {kind[0]} at {file}:{line}")
+            return
+        self._known.add(kind)
+        log.error("the cipher failed; this is a bug of its plugin", exc_info=failure)
