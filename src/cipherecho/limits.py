@@ -13,6 +13,9 @@ __all__ = ["Limits"]
 class Limits:
     """The bounds of a server. Times are in seconds; ``math.inf`` is no bound.
 
+    Idle and line times of connections in the express lane are looked at once in a tenth of
+    the shorter one, and once a second at the least, so they may take that much longer.
+
     Raises:
       ValueError: one of them is not more than 0.
     """
@@ -26,7 +29,9 @@ class Limits:
 
     max_workers: int = 8
     """How many connections may have a slow cipher code for them at once, each in a worker
-    thread; the others wait for their turn."""
+    thread; the others wait for their turn.  A cipher in pure Python keeps the interpreter
+    for as long as :func:`sys.setswitchinterval` says: 0.2 ms under the command line, and
+    Python's 5 ms in a program of your own that does not set it."""
 
     idle_timeout: float = 300
     """How long no byte may come from a client. (HAProxy and nginx have 60 s or so
