@@ -308,6 +308,32 @@ async def test_nobody_is_accepted_any_more_when_accepting_is_cancelled() -> None
             assert await answer(client) == b"Hello\nUryyb\n"
 
 
+async def test_a_connection_that_comes_back_when_the_lane_was_cancelled_is_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "cipherecho")
+    lane = Lane(Rot13(), Limits())
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await lane.lane.run()
+    _, connection, server = lane.connect()
+    assert (lane.over, len(lane.lane)) == ([connection], 0)
+    assert server.fileno() == -1
+    assert caplog.text.count("reason='cut'") == 1
+    lane.close()
+
+
+async def test_accepting_again_when_the_lane_was_cancelled_is_cancelled_too() -> None:
+    lane = Lane(Rot13(), Limits())
+    with socket.create_server(("127.0.0.1", 0)) as listener, trio.CancelScope() as scope:
+        scope.cancel()
+        try:
+            await lane.lane.run()
+        finally:
+            await lane.lane.accept_from(listener, lambda: True)
+    assert scope.cancelled_caught
+
+
 # Time
 
 

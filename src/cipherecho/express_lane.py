@@ -93,15 +93,21 @@ class ExpressLane:
     def enter(self, connection: PlainConnection) -> None:
         """Take a connection that has nothing left to be sent.
 
+        It is over at once if the lane was cancelled, as all connections were then.
+
         Raises:
           OSError: the system lets this user have no more descriptors in sets.
         """
+        if self._epoll.closed:
+            self._cut(connection)
+            return
         descriptor = connection.socket.fileno()
         self._epoll.register(descriptor, select.EPOLLIN)
         self._quiet[descriptor] = connection
 
     async def accept_from(self, listener: socket.socket, accept: Callable[[], bool]) -> None:
         """Have `accept` called whenever somebody waits at a listener, until it returns False."""
+        await trio.lowlevel.checkpoint_if_cancelled()  # or the set may be closed already
         stopped = trio.Event()
         descriptor = listener.fileno()
         self._epoll.register(descriptor, select.EPOLLIN)
@@ -130,8 +136,9 @@ class ExpressLane:
                     nursery.start_soon(self._look_for_timeouts)
         finally:
             self._epoll.close()
-            for connection in list(self._quiet.values()):
-                self._end(connection, "cut")
+            for connection in self._quiet.values():
+                self._cut(connection)
+            self._quiet.clear()
 
     # Ctrl-C is meant for the program, and arrives elsewhere; what looks like it in here is
     # a plugin's.
@@ -256,4 +263,8 @@ class ExpressLane:
     def _end(self, connection: PlainConnection, reason: str) -> None:
         del self._quiet[connection.socket.fileno()]
         connection.tell_end(reason)
+        self._over(connection)
+
+    def _cut(self, connection: PlainConnection) -> None:
+        connection.tell_end("cut")
         self._over(connection)
