@@ -107,7 +107,6 @@ class Session:
         "_overlong",
         "_pending",
         "_rest",
-        "_unterminated",
         "closed",
         "failure",
         "has_more",
@@ -156,8 +155,7 @@ class Session:
         self._rest: bytes | bytearray = b""  # of a line that has begun
         self._pending: list[bytes] | None = None  # complete lines without LF, the next one last
         self._overlong = False  # the line after those is too long
-        self._ended = False  # nothing comes after those
-        self._unterminated = False  # the last of those had no ending
+        self._ended = False  # the last of those had no ending, and nothing comes after it
         self.has_more = False
         """Whether :meth:`resume` has more to send for what was received."""
         self.closed: Closed | None = None
@@ -228,7 +226,6 @@ class Session:
             self.closed = Closed.END_OF_INPUT
             return b""
         self._ended = True
-        self._unterminated = True
         self._queue([bytes(self._rest)])
         self._rest = b""
         return self.resume()
@@ -239,7 +236,7 @@ class Session:
         size = 0
         while self._pending and len(reply) < _MOST_LINES and size < _MOST_BYTES:
             answer = self._answer(self._pending.pop())
-            if self._unterminated and not self._pending and self._is_filter:
+            if self._ended and not self._pending and self._is_filter:
                 answer = answer.removesuffix(b"\n")
             reply.append(answer)
             size += len(answer)
