@@ -16,6 +16,11 @@ from cipherecho.limits import Limits
     [
         "max_line",
         "max_connections",
+        "max_connections_per_source",
+        "accept_rate",
+        "accept_burst",
+        "max_workers",
+        "handshake_timeout",
         "idle_timeout",
         "line_timeout",
         "write_timeout",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from math import inf
 
 from cipherecho.session import MAX_LINE
 
@@ -27,11 +28,25 @@ class Limits:
     """How many clients are served at once; one more is told that the server is full.
     Fewer, if the process may not open so many descriptors."""
 
+    max_connections_per_source: float = inf
+    """How many of those one source may have: an IPv4 address, or an IPv6 network of 64 bits,
+    which is what one subscriber gets.  Clients on Unix sockets have no source."""
+
+    accept_rate: float = inf
+    """How many connections a second one source may begin, on average."""
+
+    accept_burst: int = 20
+    """How many it may begin at once, after a time in which it began none."""
+
     max_workers: int = 8
     """How many connections may have a slow cipher code for them at once, each in a worker
     thread; the others wait for their turn.  A cipher in pure Python keeps the interpreter
     for as long as :func:`sys.setswitchinterval` says: 0.2 ms under the command line, and
     Python's 5 ms in a program of your own that does not set it."""
+
+    handshake_timeout: float = 10
+    """How long a client may take until its first line can come: for a PROXY header and the
+    TLS handshake together.  (HAProxy's examples: 10 s; nginx: 60 s.)"""
 
     idle_timeout: float = 300
     """How long no byte may come from a client. (HAProxy and nginx have 60 s or so

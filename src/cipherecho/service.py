@@ -1,0 +1,30 @@
+"""What is served, where, and on what terms: the settings of one service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cipherecho.cipher import Cipher
+from cipherecho.endpoint import Endpoint
+from cipherecho.limits import Limits
+from cipherecho.proxies import Proxies
+from cipherecho.session import Reply, Reset
+from cipherecho.tls import TlsSettings
+
+__all__ = ["Service"]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A cipher at some endpoints, with limits of its own; one process may have several."""
+
+    endpoints: Sequence[Endpoint]
+    cipher: Cipher
+    limits: Limits = field(default_factory=Limits)
+    reply: Reply = Reply.BOTH
+    reset: Reset = Reset.CONNECTION
+    tls: TlsSettings | None = None
+    """Needed by endpoints that ask for TLS."""
+    proxies: Proxies = field(default_factory=Proxies)
+    """From whom a PROXY header is required."""

@@ -1,0 +1,68 @@
+"""What a server has done so far and does now, in numbers that cost nothing per line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["Tally", "Traffic"]
+
+
+@dataclass
+class Traffic:
+    """What went through connections."""
+
+    lines: int = 0
+    """Lines that were answered, the rejected ones included."""
+    rejected: int = 0
+    """Lines that the cipher rejected."""
+    received: int = 0
+    """Bytes from clients, without those of TLS."""
+    sent: int = 0
+    """Bytes to clients, without those of TLS."""
+
+    def add(self, lines: int, rejected: int, received: int, sent: int) -> None:
+        """Count what went through one connection."""
+        self.lines += lines
+        self.rejected += rejected
+        self.received += received
+        self.sent += sent
+
+
+class _Connection(Protocol):
+    """What is asked of a connection that is open."""
+
+    def add_to(self, traffic: Traffic) -> None: ...
+
+
+class Tally:
+    """Counts what happens to the connections of one server.
+
+    All but :attr:`serving` only grow.  Connections bring their traffic when they end; what
+    went through those that are open is summed up when somebody asks.
+    """
+
+    def __init__(self) -> None:
+        self.serving = 0
+        """Connections that are open now."""
+        self.accepted = 0
+        """Connections that were accepted, also those refused after that."""
+        self.refused: Counter[str] = Counter()
+        """Connections that were refused before their first line, by why."""
+        self.closed: Counter[str] = Counter()
+        """Connections that were served and have ended, by why."""
+        self.seconds = 0.0
+        """How long those were open, together."""
+        self.ended = Traffic()
+        """What went through those."""
+        self.open: Callable[[], Iterable[_Connection]] = tuple
+        """Returns the connections that are open; set by the server."""
+
+    def traffic(self) -> Traffic:
+        """Return what went through all connections up to now, the open ones included."""
+        total = Traffic(self.ended.lines, self.ended.rejected, self.ended.received, self.ended.sent)
+        for connection in self.open():
+            connection.add_to(total)
+        return total
