@@ -75,6 +75,7 @@ ROWS = {
     "descriptors": row(),
     "endpoint": row(),
     "proxies": row(),
+    "proxy_protocol": row(),
     "tally": row(),
     "tls": row(),
     "service": row("cipher", "endpoint", "limits", "proxies", "session", "tls"),
