@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface
 
 __all__ = ["Proxies"]
 
 _UNIX = "unix"
+
+# Where an IPv6 socket has the addresses of its IPv4 peers: ::ffff:0:0/96, RFC 4291, 2.5.5.2.
+_MAPPED_BITS = 96
 
 
 class Proxies:
@@ -15,6 +18,7 @@ class Proxies:
 
     Args:
       texts: networks or addresses, ``10.0.0.0/8`` or ``::1``; ``unix`` is all on Unix sockets.
+        IPv4 ones are also those of IPv4 peers of an IPv6 socket, and no others are.
 
     Raises:
       ValueError: one of them is neither; the message says which.
@@ -29,14 +33,8 @@ class Proxies:
         for text in texts:
             if text == _UNIX:
                 self._unix = True
-                continue
-            try:
-                self._networks.append(ip_network(text))
-            except ValueError as error:
-                raise ValueError(
-                    f"got {text!r}, expected a network such as 10.0.0.0/8, an address, or unix "
-                    f"({error})"
-                ) from error
+            else:
+                self._networks.append(_network(text))
 
     def __bool__(self) -> bool:
         return self._unix or bool(self._networks)
@@ -45,9 +43,31 @@ class Proxies:
         """Return whether a peer is one of them; its address is as `accept` gives it."""
         if not isinstance(address, tuple):
             return self._unix
-        if not self._networks or not isinstance(address[0], str):
+        host = address[0]
+        if not self._networks or not isinstance(host, str):  # those of vsock are numbers
             return False
-        peer = ip_address(address[0].partition("%")[0])
+        peer = ip_address(host.partition("%")[0])
         # An IPv4 client of a socket that takes both has an address of this form.
         peer = getattr(peer, "ipv4_mapped", None) or peer
         return any(peer in network for network in self._networks)
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    if "%" in text:  # else every interface's would be trusted, which was not said
+        raise ValueError(f"got {text!r}, expected an address without a zone")
+    try:
+        interface = ip_interface(text)
+    except ValueError as error:
+        raise ValueError(
+            f"got {text!r}, expected a network such as 10.0.0.0/8, an address, or unix"
+        ) from error
+    network: IPv4Network | IPv6Network = interface.network
+    if interface.ip != network.network_address:
+        raise ValueError(
+            f"got {text!r}, expected a network with no bits of a host; did you mean {network}?"
+        )
+    if isinstance(interface, IPv6Interface) and network.prefixlen >= _MAPPED_BITS:
+        mapped = interface.ip.ipv4_mapped
+        if mapped is not None:
+            return IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
+    return network
