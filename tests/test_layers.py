@@ -78,6 +78,7 @@ ROWS = {
     "proxy_protocol": row(),
     "tally": row(),
     "tls": row(),
+    "sources": server_side(),
     "service": row("cipher", "endpoint", "limits", "proxies", "session", "tls"),
     "recurring": server_side(),
     "sockets": server_side(),
