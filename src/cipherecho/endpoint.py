@@ -10,7 +10,19 @@ import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = ["Endpoint", "EndpointError", "TcpEndpoint", "UnixEndpoint", "parse_endpoint"]
+__all__ = [
+    "ANY_CID",
+    "Endpoint",
+    "EndpointError",
+    "FdEndpoint",
+    "TcpEndpoint",
+    "UnixEndpoint",
+    "VsockEndpoint",
+    "parse_endpoint",
+]
+
+ANY_CID = 0xFFFF_FFFF
+"""The CID that is every CID of the machine (vsock(7): VMADDR_CID_ANY)."""
 
 
 class EndpointError(ValueError):
@@ -27,10 +39,11 @@ class TcpEndpoint:
 
     host: str
     port: int
+    tls: bool = False
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"tcp://{host}:{self.port}"
+        return f"{'tls' if self.tls else 'tcp'}://{host}:{self.port}"
 
     @property
     def is_private(self) -> bool:
@@ -40,12 +53,20 @@ class TcpEndpoint:
 
 @dataclass(frozen=True)
 class UnixEndpoint:
-    """The absolute path of a Unix-domain socket."""
+    """The absolute path of a Unix-domain socket, and the mode that its file shall have.
+
+    An inherited one may have another name, which is shown and can't be written: a relative
+    path, or ``@NAME`` in Linux's abstract namespace.
+    """
 
     path: str
+    mode: int | None = None
+    """The bits of chmod(2), 0o777 at most; None leaves it to the umask."""
+    tls: bool = False
 
     def __str__(self) -> str:
-        return f"unix://{self.path}"
+        query = "" if self.mode is None else f"?mode={self.mode:03o}"
+        return f"{_prefix(self.tls)}unix://{self.path}{query}"
 
     @property
     def is_private(self) -> bool:
@@ -53,56 +74,185 @@ class UnixEndpoint:
         return True
 
 
-Endpoint: TypeAlias = TcpEndpoint | UnixEndpoint
+@dataclass(frozen=True)
+class FdEndpoint:
+    """A socket that listens already, inherited from whoever started the process.
 
-_FORMS = "tcp://HOST:PORT, unix:///PATH, HOST:PORT or PORT"
-_SCHEMES = ("tcp", "unix")
+    `name` is its descriptor's number, or the name that a service manager has given it and
+    perhaps others, which are all meant then.
+    """
+
+    name: str
+    tls: bool = False
+
+    def __str__(self) -> str:
+        return f"{_prefix(self.tls)}fd://{self.name}"
+
+    @property
+    def number(self) -> int | None:
+        """The descriptor, unless the socket is meant by its name."""
+        return int(self.name) if _is_number(self.name) else None
+
+    @property
+    def is_private(self) -> bool:
+        """Whether only this machine can connect: the text does not tell, so False.
+
+        The endpoint of its listener tells, which says where the socket is bound.
+        """
+        return False
+
+
+@dataclass(frozen=True)
+class VsockEndpoint:
+    """A context identifier of this machine and a port, for its host or its virtual machines.
+
+    `cid` may be :data:`ANY_CID`; port 0 lets the system pick one.
+    """
+
+    cid: int
+    port: int
+    tls: bool = False
+
+    def __str__(self) -> str:
+        cid = "any" if self.cid == ANY_CID else self.cid
+        return f"{_prefix(self.tls)}vsock://{cid}:{self.port}"
+
+    @property
+    def is_private(self) -> bool:
+        """Whether only this machine can connect, its virtual machines counted in: always.
+
+        No network is between them, only the hypervisor.
+        """
+        return True
+
+
+Endpoint: TypeAlias = TcpEndpoint | UnixEndpoint | FdEndpoint | VsockEndpoint
+
+_FORMS = (
+    "tcp://HOST:PORT, unix:///PATH, HOST:PORT or PORT; "
+    "there are tls://, fd://, vsock://, and tls+ before unix, fd and vsock, too"
+)
+_SCHEMES = ("tcp", "tls", "unix", "tls+unix", "fd", "tls+fd", "vsock", "tls+vsock")
+_OTHER_NAMES = {"ssl": "tls", "tls+tcp": "tls"}  # too far from what they mean to be near misses
+_HIGHEST_TCP_PORT = 65_535
+_HIGHEST_DESCRIPTOR = 2**31 - 1  # of a C int
+_HIGHEST_VSOCK_NUMBER = ANY_CID - 1  # of a CID and of a port, which has such an "any" too
 
 
 def parse_endpoint(text: str) -> Endpoint:
     """Return the endpoint that `text` is written for.
 
-    The forms are ``tcp://HOST:PORT``, ``unix:///PATH``, ``HOST:PORT``, and ``PORT``, which
-    is that port of 127.0.0.1.  An IPv6 address stands in brackets.
+    The forms are ``tcp://HOST:PORT``, ``unix:///PATH``, ``fd://NUMBER``, ``fd://NAME`` and
+    ``vsock://CID:PORT``, where the CID may be ``any``; then ``HOST:PORT``, and ``PORT``, which
+    is that port of 127.0.0.1.  An IPv6 address stands in brackets.  A path may be followed by
+    ``?mode=660``, in octal digits.  ``tls://HOST:PORT``, ``tls+unix://``, ``tls+fd://`` and
+    ``tls+vsock://`` ask for TLS.
 
     Raises:
       EndpointError: it has none of the forms; the message says what is wrong.
 
-    >>> parse_endpoint("8013"), str(parse_endpoint("tcp://[::1]:0"))
-    (TcpEndpoint(host='127.0.0.1', port=8013), 'tcp://[::1]:0')
+    >>> parse_endpoint("8013"), str(parse_endpoint("tls://[::1]:0"))
+    (TcpEndpoint(host='127.0.0.1', port=8013, tls=False), 'tls://[::1]:0')
     """
     scheme, slashes, rest = text.partition("://")
     if not slashes:
         scheme, rest = "tcp", f"127.0.0.1:{text}" if _is_number(text) else text
-    if scheme == "unix":
-        if not rest.startswith("/") or rest == "/":
-            raise EndpointError(
-                text, "expected an absolute path, as in unix:///run/cipherecho.sock"
-            )
-        return UnixEndpoint(rest)
-    if scheme != "tcp":
-        near = difflib.get_close_matches(scheme, _SCHEMES, n=1)
-        hint = f"did you mean {near[0]}://?" if near else f"expected {_FORMS}"
+    if scheme not in _SCHEMES:
+        near = [_OTHER_NAMES.get(scheme, ""), *difflib.get_close_matches(scheme, _SCHEMES, n=1)]
+        meant = next(filter(None, near), None)
+        hint = f"did you mean {meant}://?" if meant else f"expected {_FORMS}"
         raise EndpointError(text, f"unknown scheme {scheme!r}; {hint}")
-    return _parse_tcp(text, rest)
+    tls = scheme.startswith("tls")
+    match scheme.removeprefix("tls+"):
+        case "unix":
+            return _parse_unix(text, rest, tls)
+        case "fd":
+            return _parse_fd(text, rest, tls)
+        case "vsock":
+            return _parse_vsock(text, rest, tls)
+        case _:
+            return _parse_tcp(text, rest, tls)
 
 
-def _parse_tcp(text: str, rest: str) -> TcpEndpoint:
+def _parse_tcp(text: str, rest: str, tls: bool) -> TcpEndpoint:
     parts = re.fullmatch(r"(?:\[(?P<v6>[^\[\]]*)\]|(?P<host>[^:\[\]/]*)):(?P<port>[^:/]*)", rest)
     if parts is None:
         if rest.count(":") > 1 and "[" not in rest:
             raise EndpointError(text, "expected an IPv6 address in brackets, as in [::1]:8013")
-        raise EndpointError(text, f"expected {_FORMS}")
+        raise EndpointError(text, f"expected {'tls://HOST:PORT' if tls else _FORMS}")
     host = parts["v6"] or parts["host"]
     if not host or host == "*":
         raise EndpointError(
             text, "expected a host; 0.0.0.0 or [::] is every address of the machine"
         )
-    if not _is_number(parts["port"]) or int(parts["port"]) > 65_535:
+    port = _number(parts["port"], _HIGHEST_TCP_PORT)
+    if port is None:
         raise EndpointError(text, f"got port {parts['port']!r}, expected a number from 0 to 65535")
-    return TcpEndpoint(host, int(parts["port"]))
+    return TcpEndpoint(host, port, tls)
+
+
+def _parse_unix(text: str, rest: str, tls: bool) -> UnixEndpoint:
+    path, mode = rest, None
+    before, mark, query = rest.rpartition("?")
+    key, equals, value = query.partition("=")
+    # A path may have question marks of its own.
+    if mark and (equals or key == "mode"):
+        if key != "mode":
+            raise EndpointError(
+                text, f"unknown key {key!r}; expected none but mode, as in ?mode=660"
+            )
+        if not re.fullmatch("0?[0-7]{3}", value):
+            raise EndpointError(
+                text, f"got mode {value!r}, expected three octal digits, as in ?mode=660"
+            )
+        path, mode = before, int(value, 8)
+    if not path.startswith("/") or path == "/":
+        raise EndpointError(text, "expected an absolute path, as in unix:///run/cipherecho.sock")
+    return UnixEndpoint(path, mode, tls)
+
+
+def _parse_fd(text: str, rest: str, tls: bool) -> FdEndpoint:
+    # What systemd.socket(5) allows in FileDescriptorName=, less what has a meaning in URLs.
+    if not re.fullmatch(r"[!-~]{1,255}", rest) or set(rest) & set(":/?#"):
+        raise EndpointError(
+            text,
+            "expected the number of an inherited descriptor, or the name that the service "
+            "manager gave it, as in fd://3 or fd://web",
+        )
+    if _is_number(rest) and _number(rest, _HIGHEST_DESCRIPTOR) is None:
+        raise EndpointError(text, f"no descriptor has a number above {_HIGHEST_DESCRIPTOR}")
+    return FdEndpoint(rest, tls)
+
+
+def _parse_vsock(text: str, rest: str, tls: bool) -> VsockEndpoint:
+    host, colon, service = rest.partition(":")
+    if not colon:
+        raise EndpointError(text, "expected a CID and a port, as in vsock://any:8013")
+    cid = ANY_CID if host == "any" else _number(host, _HIGHEST_VSOCK_NUMBER)
+    if cid is None:
+        raise EndpointError(
+            text, f"got CID {host!r}, expected any, or a number from 0 to {_HIGHEST_VSOCK_NUMBER}"
+        )
+    port = _number(service, _HIGHEST_VSOCK_NUMBER)
+    if port is None:
+        raise EndpointError(
+            text, f"got port {service!r}, expected a number from 0 to {_HIGHEST_VSOCK_NUMBER}"
+        )
+    return VsockEndpoint(cid, port, tls)
+
+
+def _number(text: str, highest: int) -> int | None:
+    """Return the number that `text` is, if it is one, and not too high."""
+    # Thousands of digits are more than int() takes.
+    if not _is_number(text) or len(text) > len(str(highest)):
+        return None
+    number = int(text)
+    return number if number <= highest else None
 
 
 def _is_number(text: str) -> bool:
-    # The longest is 65535; thousands of digits are more than int() takes.
-    return text.isascii() and text.isdigit() and len(text) <= 5
+    return text.isascii() and text.isdigit()
+
+
+def _prefix(tls: bool) -> str:
+    return "tls+" if tls else ""
