@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Mapping
 from math import inf
 
 import trio
@@ -14,6 +15,8 @@ log = logging.getLogger("cipherecho")
 
 _SECONDS_BETWEEN_RECORDS = 1.0
 
+_MORE = " (%(untold)d times more since the last such record)"
+
 
 class Seldom:
     """Warns at most once in a while of what strangers can bring about at will."""
@@ -22,14 +25,20 @@ class Seldom:
         self._next = -inf
         self._untold = 0
 
-    def warn(self, message: str) -> None:
-        """Log a warning, or count it for the next one if there was one a moment ago."""
+    def warn(self, message: str, fields: Mapping[str, object] | None = None) -> None:
+        """Log a warning, or count it for the next one if there was one a moment ago.
+
+        `message` is a template for `fields`, as in ``"full: %(most)d are served"``; the
+        record has them, and ``untold``, how many warnings were only counted.
+        """
         now = trio.current_time()
         if now < self._next:
             self._untold += 1
             return
-        more = f" ({self._untold} times more since the last such record)" if self._untold else ""
-        log.warning("%s%s", message, more)
+        log.warning(
+            message + _MORE if self._untold else message,
+            {**(fields or {}), "untold": self._untold},
+        )
         self._next = now + _SECONDS_BETWEEN_RECORDS
         self._untold = 0
 
@@ -48,7 +57,10 @@ class Failures:
             file, line = frame.f_code.co_filename, number
         kind = (type(failure).__name__, file, line)
         if kind in self._known:
-            self._again.warn(f"the cipher failed again, as above: {kind[0]} at {file}:{line}")
+            self._again.warn(
+                "the cipher failed again, as above: %(error)s at %(file)s:%(line)d",
+                {"error": kind[0], "file": file, "line": line},
+            )
             return
         self._known.add(kind)
         log.error("the cipher failed; this is a bug of its plugin", exc_info=failure)
