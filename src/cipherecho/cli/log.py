@@ -1,20 +1,29 @@
-"""The log on standard error: short for people at a terminal, with the date otherwise."""
+"""The log on standard error: for people, short at a terminal and dated elsewhere; or in JSON.
+
+A record's message is a template that names its fields (``"closed: peer=%(peer)s"``), and its
+fields are the one argument: the text form puts them into the message, and JSON keeps them
+apart, as what they are.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from enum import StrEnum
 from functools import lru_cache
+from math import isfinite
 from queue import SimpleQueue
 from threading import Thread
 
-from cipherecho.printable import printable
+from cipherecho.printable import printable, shown
 
-__all__ = ["logging_to_stderr"]
+__all__ = ["LogFormat", "logging_to_stderr"]
 
 # Records that wait for a standard error that nobody reads; beyond those, records are
 # dropped, since the server must go on.
@@ -27,11 +36,22 @@ _GATHERING_SECONDS = 0.01
 # How long the end of the program waits for them.
 _LAST_SECONDS = 1.0
 
-_LONGEST_RECORD = 1000
+# Of a text record, and of each text in one of JSON.
+_LONGEST_TEXT = 1000
+
+
+class LogFormat(StrEnum):
+    """What a record looks like."""
+
+    TEXT = "text"
+    """A line for people, with ``name=value`` for what machines may look for."""
+    JSON = "json"
+    """A line that is a JSON object, in ASCII: ``time`` (RFC 3339, UTC), ``level``,
+    ``message``, the record's own fields, and ``traceback`` if there is one."""
 
 
 @contextmanager
-def logging_to_stderr(level: str) -> Iterator[None]:
+def logging_to_stderr(level: str, form: LogFormat = LogFormat.TEXT) -> Iterator[None]:
     """Write records of `level` and above to standard error, from a thread of its own.
 
     A standard error that is full or gone delays nothing and raises nothing.
@@ -43,7 +63,11 @@ def logging_to_stderr(level: str) -> Iterator[None]:
     logging._srcfile = None
     waiting: SimpleQueue[str | None] = SimpleQueue()
     handler = _Handler(waiting)
-    handler.setFormatter(_Formatter(for_people=sys.stderr.isatty()))
+    handler.setFormatter(
+        _JsonFormatter()
+        if form is LogFormat.JSON
+        else _TextFormatter(for_people=sys.stderr.isatty())
+    )
     writer = Thread(target=_write, args=(waiting,), daemon=True)
     logger = logging.getLogger("cipherecho")
     logger.setLevel(level.upper())
@@ -86,7 +110,7 @@ def _write(waiting: SimpleQueue[str | None]) -> None:
             time.sleep(_GATHERING_SECONDS)
 
 
-class _Formatter(logging.Formatter):
+class _TextFormatter(logging.Formatter):
     """Makes a record one line; what strangers sent can't break out of it."""
 
     def __init__(self, *, for_people: bool) -> None:
@@ -105,10 +129,62 @@ class _Formatter(logging.Formatter):
         date, zone = self._date(int(record.created))
         if not self._for_people:
             date += f".{int(record.msecs):03}{zone}"
-        text = printable(record.getMessage(), _LONGEST_RECORD)
+        text = printable(record.getMessage(), _LONGEST_TEXT)
         lines = [f"{date} {record.levelname.lower():7} {text}"]
         if record.exc_info:
             # Indented, so that a message with line ends in it can't forge a record.
-            traceback = self.formatException(record.exc_info).splitlines()
-            lines += [f"    {printable(line, _LONGEST_RECORD)}" for line in traceback]
+            lines += [f"    {line}" for line in _traceback(self, record)]
         return "\n".join(lines)
+
+
+class _JsonFormatter(logging.Formatter):
+    """Makes a record a JSON object in one line of ASCII."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = record.args if isinstance(record.args, dict) else {}
+        message = _event(record.msg) if fields else None
+        if message is None:
+            message = printable(record.getMessage(), _LONGEST_TEXT)
+        entry: dict[str, object] = {
+            "time": f"{_utc(int(record.created))}.{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
+            "message": message,
+        }
+        for name, value in fields.items():
+            entry[name] = value if type(value) is int else _plain(value)
+        if record.exc_info:
+            entry["traceback"] = "\n".join(_traceback(self, record))
+        return _encode(entry)
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False).encode
+
+
+@lru_cache(maxsize=1)  # many records have the same one
+def _utc(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+@lru_cache(maxsize=64)  # each record's template, and there are fewer
+def _event(template: str) -> str | None:
+    """Return the message of a template whose fields are all listed after it; else None.
+
+    >>> _event("closed: peer=%(peer)s lines=%(lines)d")
+    'closed'
+    """
+    event = re.sub(r":( \w+=%\(\w+\)[^ ]+)+$", "", template)
+    return None if "%" in event else event
+
+
+def _plain(value: object) -> object:
+    """Return what JSON can hold of a field."""
+    if isinstance(value, int) or (isinstance(value, float) and isfinite(value)):
+        return value
+    return printable(value if type(value) is str else shown(value), _LONGEST_TEXT)
+
+
+def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> Iterator[str]:
+    """Yield the lines of a record's traceback."""
+    assert record.exc_info
+    for line in formatter.formatException(record.exc_info).splitlines():
+        yield printable(line, _LONGEST_TEXT)
