@@ -96,6 +96,9 @@ ROWS = {
         "recurring",
         "sockets",
     ),
+    # For whoever watches a server; the packages that these need are an extra.
+    "extras": row(),
+    "metrics": row("__init__", "tally", third_party=["prometheus_client"]),
     "process": server_side("allocation", "descriptors", "endpoint", "listeners", "server"),
 }
 
@@ -182,6 +185,11 @@ def test_one_module_knows_where_packages_are_installed() -> None:
 
 def test_the_command_line_alone_knows_click() -> None:
     assert _who_may_import("click") == {"cli"}
+
+
+def test_the_packages_of_an_extra_are_known_to_a_module_of_its_own() -> None:
+    """So that the rest runs without them."""
+    assert _who_may_import("prometheus_client") == {"metrics"}
 
 
 def test_what_knows_trio_knows_no_registry_and_no_command_line() -> None:

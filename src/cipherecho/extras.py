@@ -1,0 +1,35 @@
+"""Parts that need packages which are installed only if somebody asks for them."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+__all__ = ["ExtraMissingError", "require"]
+
+_PACKAGES = {"metrics": ("h11", "prometheus_client")}
+
+
+class ExtraMissingError(Exception):
+    """A part was asked for, and a package that it needs is not installed.
+
+    `extra` is what pip knows the part by, and `missing` is the package.
+    """
+
+    def __init__(self, extra: str, missing: str) -> None:
+        self.extra = extra
+        self.missing = missing
+        super().__init__(
+            f"the package {missing} is not installed, which {extra} need; "
+            f"install it by: pip install 'cipherecho[{extra}]'"
+        )
+
+
+def require(extra: str) -> None:
+    """Find the packages of an extra, and import none of them.
+
+    Raises:
+      ExtraMissingError: one of them is not installed.
+    """
+    for package in _PACKAGES[extra]:
+        if find_spec(package) is None:
+            raise ExtraMissingError(extra, package)
