@@ -99,6 +99,10 @@ ROWS = {
     # For whoever watches a server; the packages that these need are an extra.
     "extras": row(),
     "metrics": row("__init__", "tally", third_party=["prometheus_client"]),
+    "monitoring": Row(
+        frozenset({"connection_task", "endpoint", "listeners", "metrics", "printable"}),
+        frozenset({"h11", "trio"}),
+    ),
     "process": server_side("allocation", "descriptors", "endpoint", "listeners", "server"),
 }
 
@@ -190,6 +194,7 @@ def test_the_command_line_alone_knows_click() -> None:
 def test_the_packages_of_an_extra_are_known_to_a_module_of_its_own() -> None:
     """So that the rest runs without them."""
     assert _who_may_import("prometheus_client") == {"metrics"}
+    assert _who_may_import("h11") == {"monitoring"}
 
 
 def test_what_knows_trio_knows_no_registry_and_no_command_line() -> None:
