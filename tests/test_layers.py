@@ -82,6 +82,8 @@ ROWS = {
     "service": row("cipher", "endpoint", "limits", "proxies", "session", "tls"),
     "recurring": server_side(),
     "sockets": server_side(),
+    "variables": row(),
+    "service_manager": server_side("variables"),
     "listeners": server_side("endpoint"),
     "connection": server_side(),
     "connection_task": server_side("connection", "sockets"),
