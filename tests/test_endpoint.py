@@ -79,6 +79,7 @@ def test_every_form_is_understood(text: str, endpoint: Endpoint) -> None:
         ("tls+unx:///a", "unknown scheme 'tls+unx'; did you mean tls+unix://?"),
         ("vscok://any:1", "unknown scheme 'vscok'; did you mean vsock://?"),
         ("unix:///?mode=660", "expected an absolute path"),
+        ("unix:///a\0b", "expected an absolute path"),  # which no file can have in its name
         ("unix://?mode=660", "expected an absolute path"),
         ("unix:///a?mode=", "got mode '', expected three octal digits, as in ?mode=660"),
         ("unix:///a?mode", "got mode '', expected three octal digits, as in ?mode=660"),
@@ -135,7 +136,7 @@ def endpoints() -> st.SearchStrategy[Endpoint]:
     ports, numbers = st.integers(0, 65_535), st.integers(0, ANY_CID - 1)
     hosts = st.from_regex(r"[^:\[\]/*]+", fullmatch=True) | st.ip_addresses().map(str)
     # What follows the last question mark is not of the path if there is an equals sign in it.
-    paths = st.from_regex(r"/[^?]+(\?[^?=]*)?", fullmatch=True)
+    paths = st.from_regex(r"/[^?\0]+(\?[^?=\0]*)?", fullmatch=True)
     modes = st.none() | st.integers(0, 0o777)
     names = st.from_regex(r"[A-Za-z.@_-][A-Za-z0-9!$%&()+,;=@_.~-]{0,254}", fullmatch=True)
     names |= st.integers(0, 2**31 - 1).map(str)

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import trio
 
-from cipherecho.endpoint import TcpEndpoint, UnixEndpoint
-from cipherecho.listeners import ListenError, endpoint_of, open_listeners
+from cipherecho.endpoint import ANY_CID, Endpoint, FdEndpoint, TcpEndpoint, UnixEndpoint
+from cipherecho.endpoint import VsockEndpoint as Vsock
+from cipherecho.listeners import ListenError, TlsListener, endpoint_of, open_listeners
+from cipherecho.sockets import plain_listener
+from cipherecho.tls import Certificates, TlsSettings
+
+from .certificates import Authority
+from .running import COMMAND, ROT13, ask, run_program, started, tool
 
 LOOPBACK = TcpEndpoint("127.0.0.1", 0)
 
@@ -107,3 +118,315 @@ async def test_what_the_system_refuses_is_told_with_its_reason(
             pass
     assert str(caught.value).startswith(f"can't listen on {endpoint}: ")
     assert reason in str(caught.value)
+
+
+async def refusal(*endpoints: Endpoint) -> str:
+    """Return why the last of these can't be listened at."""
+    with pytest.raises(ListenError) as caught:
+        async with open_listeners(endpoints):
+            pass
+    assert isinstance(caught.value.__cause__, OSError)
+    start = f"can't listen on {caught.value.endpoint}: "
+    assert caught.value.endpoint == endpoints[-1]
+    assert str(caught.value).startswith(start)
+    return str(caught.value).removeprefix(start)
+
+
+# Unix sockets: their mode.
+
+
+@contextmanager
+def umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("mask", [0, 0o77])
+async def test_a_unix_socket_has_the_mode_that_was_asked_for(tmp_path: Path, mask: int) -> None:
+    path = tmp_path / "echo.sock"
+    with umask(mask):
+        async with open_listeners([UnixEndpoint(str(path), 0o660)]):
+            assert mode_of(path) == 0o660
+
+
+async def test_the_mode_is_left_to_the_umask_if_none_was_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "echo.sock"
+    with umask(0o27):
+        async with open_listeners([UnixEndpoint(str(path))]):
+            assert mode_of(path) == 0o750
+
+
+async def test_a_unix_socket_is_removed_even_if_the_task_is_cancelled(tmp_path: Path) -> None:
+    path = tmp_path / "echo.sock"
+    with trio.CancelScope() as scope:
+        async with open_listeners([UnixEndpoint(str(path))]):
+            scope.cancel()
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert not path.exists()
+
+
+# Sockets that were opened by whoever started the process.
+
+
+def handed_over(inherited: socket.socket) -> FdEndpoint:
+    """Return the endpoint of a socket that is nobody's any more but the listener's."""
+    return FdEndpoint(str(inherited.detach()))
+
+
+def is_open(endpoint: FdEndpoint) -> bool:
+    assert endpoint.number is not None
+    try:
+        os.fstat(endpoint.number)
+    except OSError:
+        return False
+    return True
+
+
+async def test_an_inherited_socket_is_named_by_where_it_is_bound_and_closed_at_the_end() -> None:
+    outside = socket.create_server(("127.0.0.1", 0))
+    host, port = outside.getsockname()
+    os.set_inheritable(outside.fileno(), True)
+    endpoint = handed_over(outside)
+    async with open_listeners([LOOPBACK, endpoint]) as [_, listener]:
+        assert endpoint_of(listener) == TcpEndpoint(host, port)
+        assert not os.get_inheritable(listener.socket.fileno())
+        async with await trio.open_tcp_stream(host, port):
+            async with await listener.accept():
+                pass
+    assert not is_open(endpoint)
+
+
+async def test_an_inherited_unix_socket_is_not_removed_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "echo.sock"
+    outside = socket.socket(socket.AF_UNIX)
+    outside.bind(str(path))
+    outside.listen()
+    async with open_listeners([handed_over(outside)]) as [listener]:
+        assert endpoint_of(listener) == UnixEndpoint(str(path))
+    assert path.is_socket()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="abstract names are Linux's")
+async def test_an_inherited_unix_socket_with_an_abstract_name_is_shown_with_an_at_sign() -> None:
+    outside = socket.socket(socket.AF_UNIX)
+    outside.bind("")  # the system picks a name, of five hexadecimal digits
+    outside.listen()
+    name = outside.getsockname().decode().removeprefix("\0")
+    async with open_listeners([handed_over(outside)]) as [listener]:
+        assert str(endpoint_of(listener)) == f"unix://@{name}"
+
+
+async def test_instances_that_share_a_socket_each_accept_from_it() -> None:
+    outside = socket.create_server(("127.0.0.1", 0))
+    address = outside.getsockname()
+    another = handed_over(outside.dup())
+    async with open_listeners([handed_over(outside), another]) as listeners:
+        for listener in listeners:
+            with plain_listener(listener) as plain:
+                with socket.create_connection(address):
+                    plain.accept()[0].close()
+                with pytest.raises(BlockingIOError):  # the other has taken what there was
+                    plain.accept()
+
+
+@pytest.mark.parametrize(
+    ("what", "problem"),
+    [
+        ((socket.AF_INET, socket.SOCK_DGRAM), "the socket is of type SOCK_DGRAM"),
+        ((socket.AF_INET, socket.SOCK_STREAM), "the socket does not listen"),
+        ((socket.AF_UNIX, socket.SOCK_SEQPACKET), "the socket is of type SOCK_SEQPACKET"),
+        pytest.param(
+            ("AF_NETLINK", socket.SOCK_RAW),
+            "the socket is of family AF_NETLINK",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="it is Linux's"),
+        ),
+    ],
+)
+async def test_an_inherited_socket_that_does_not_listen_is_refused_and_left_open(
+    what: tuple[socket.AddressFamily | str, socket.SocketKind], problem: str
+) -> None:
+    family, kind = what
+    family = getattr(socket, family) if isinstance(family, str) else family
+    with socket.socket(family, kind) as outside:
+        endpoint = FdEndpoint(str(outside.fileno()))
+        expected = f"{problem}; expected an inherited stream socket that listens"
+        assert await refusal(endpoint) == expected
+        assert is_open(endpoint)
+
+
+async def test_a_descriptor_that_is_no_socket_is_refused_and_left_open(tmp_path: Path) -> None:
+    with (tmp_path / "letter.txt").open("w") as letter:
+        endpoint = FdEndpoint(str(letter.fileno()))
+        assert await refusal(endpoint) == (
+            "Socket operation on non-socket; expected an inherited stream socket that listens"
+        )
+        assert is_open(endpoint)
+
+
+async def test_a_descriptor_that_is_not_open_is_refused() -> None:
+    assert await refusal(FdEndpoint("1000000")) == (
+        "Bad file descriptor; expected an inherited stream socket that listens"
+    )
+
+
+async def test_a_descriptor_that_is_given_twice_is_refused() -> None:
+    endpoint = handed_over(socket.create_server(("127.0.0.1", 0)))
+    assert await refusal(endpoint, endpoint) == (
+        f"descriptor {endpoint.name} is in use by the listeners before it already"
+    )
+    assert not is_open(endpoint)
+
+
+async def test_a_name_is_of_no_socket_if_none_was_handed_over() -> None:
+    assert await refusal(FdEndpoint("web")) == (
+        "no service manager has handed over any socket (LISTEN_PID and LISTEN_FDS)"
+    )
+
+
+@pytest.mark.parametrize("url", ["fd://3", "fd://web"])
+def test_a_server_that_was_started_for_a_connection_answers_it(tmp_path: Path, url: str) -> None:
+    path = tmp_path / "echo.sock"
+    activate = [tool("systemd-socket-activate"), "--fdname=web", "-l", path]
+    with started(*activate, COMMAND, "--listen", url, listeners=0) as server:
+        server.wait_for_record("Listening on")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            assert ask(client, b"Hello\n") == b"Hello\n" + b"Hello\n".translate(ROT13)
+        assert server.endpoints == [f"unix://{path}"]
+        assert server.stop() == 0
+    assert path.is_socket()
+
+
+def test_a_name_that_several_sockets_have_means_them_all(tmp_path: Path) -> None:
+    paths = [tmp_path / "0", tmp_path / "1", tmp_path / "2"]
+    activate = [tool("systemd-socket-activate"), "--fdname=web:admin:web"]
+    for path in paths:
+        activate += ["-l", str(path)]
+    with started(*activate, COMMAND, "--listen", "fd://web", listeners=0) as server:
+        server.wait_for_record("Listening on")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(paths[2]))
+            assert ask(client, b"") == b""
+        assert server.endpoints == [f"unix://{paths[0]}", f"unix://{paths[2]}"]
+
+
+def test_a_name_that_no_socket_has_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    path = tmp_path / "echo.sock"
+    activate = [tool("systemd-socket-activate"), "--fdname=web", "-l", path]
+    with started(*activate, COMMAND, "--listen", "fd://wbe", listeners=0) as server:
+        server.wait_for_record("Listening on")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            assert server.wait() != 0
+        assert (
+            "can't listen on fd://wbe: no inherited socket has that name; expected one of web"
+            in server.stderr
+        )
+
+
+# TLS is of the endpoint; the certificates are the service's.
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    certificate, key = Authority.at(tmp_path / "ca").write_server()
+    return Certificates(TlsSettings(certificate, key))
+
+
+async def test_an_endpoint_with_tls_makes_a_listener_with_the_certificates(
+    tmp_path: Path, certificates: Certificates
+) -> None:
+    unix = UnixEndpoint(str(tmp_path / "echo.sock"), tls=True)
+    outside = socket.create_server(("127.0.0.1", 0))
+    inherited = FdEndpoint(str(outside.detach()), tls=True)
+    tcp = TcpEndpoint("127.0.0.1", 0, tls=True)
+    async with open_listeners([LOOPBACK, tcp, unix, inherited], certificates) as listeners:
+        assert isinstance(listeners[0], trio.SocketListener)
+        for listener in listeners[1:]:
+            assert isinstance(listener, TlsListener)
+            assert isinstance(listener.listener, trio.SocketListener)
+            assert listener.certificates is certificates
+        assert [endpoint_of(listener).tls for listener in listeners] == [False, True, True, True]
+        assert endpoint_of(listeners[2]) == unix
+
+
+async def test_an_endpoint_with_tls_is_refused_without_certificates() -> None:
+    tls = TcpEndpoint("127.0.0.1", 0, tls=True)
+    assert await refusal(LOOPBACK, tls) == "TLS needs a certificate; give --tls-cert"
+
+
+# Vsock: this machine may have it or not.
+
+
+def vsock_or_skip() -> None:
+    try:
+        socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM).close()
+    except (AttributeError, OSError) as error:
+        pytest.skip(f"this machine has no vsock: {error}")
+
+
+async def test_a_vsock_listener_is_named_by_where_it_really_listens() -> None:
+    vsock_or_skip()
+    async with open_listeners([Vsock(ANY_CID, 0)]) as [listener]:
+        endpoint = endpoint_of(listener)
+        assert isinstance(endpoint, Vsock)
+        assert endpoint.cid == ANY_CID
+        assert 0 < endpoint.port < 2**32 - 1
+        with plain_listener(listener) as plain, pytest.raises(BlockingIOError):
+            plain.accept()
+        assert await refusal(endpoint) == (
+            "Address already in use; stop what listens there, or choose another port (0 picks a "
+            "free one)"
+        )
+
+
+async def test_an_inherited_vsock_is_named_by_where_it_is_bound() -> None:
+    vsock_or_skip()
+    outside = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+    outside.bind((ANY_CID, socket.VMADDR_PORT_ANY))
+    outside.listen()
+    _, port = outside.getsockname()
+    async with open_listeners([handed_over(outside)]) as [listener]:
+        assert endpoint_of(listener) == Vsock(ANY_CID, port)
+
+
+async def test_a_cid_of_another_machine_is_refused() -> None:
+    vsock_or_skip()
+    assert await refusal(Vsock(999, 0)) == (
+        "Cannot assign requested address; expected a CID of this machine, or any"
+    )
+
+
+def test_a_python_without_vsock_is_told_of() -> None:
+    program = """
+import socket, trio
+vars(socket).pop("AF_VSOCK", None)
+from cipherecho.endpoint import parse_endpoint
+from cipherecho.listeners import open_listeners
+async def main():
+    async with open_listeners([parse_endpoint("vsock://any:0")]):
+        pass
+trio.run(main)
+"""
+    ended = run_program(sys.executable, "-c", program)
+    assert ended.status == 1
+    assert (
+        "ListenError: can't listen on vsock://any:0: this Python has no vsock; expected one for "
+        "Linux\n" in ended.stderr
+    )
+
+
+def test_a_machine_without_vsock_is_told_of() -> None:
+    refused = ListenError(Vsock(3, 1), OSError(errno.EAFNOSUPPORT, "Not supported"))
+    assert str(refused) == (
+        "can't listen on vsock://3:1: Not supported; this machine has no vsock, which is a "
+        "module of Linux's"
+    )

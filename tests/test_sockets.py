@@ -72,6 +72,7 @@ async def test_short_replies_do_not_wait_for_more() -> None:
     [
         (("127.0.0.1", 8013), "127.0.0.1:8013"),
         (("2001:db8::1", 8013, 0, 0), "[2001:db8::1]:8013"),
+        ((3, 1024), "vsock:3:1024"),
         ("", "unix"),
         (b"\0abstract", "unix"),
     ],

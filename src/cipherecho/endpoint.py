@@ -206,7 +206,7 @@ def _parse_unix(text: str, rest: str, tls: bool) -> UnixEndpoint:
                 text, f"got mode {value!r}, expected three octal digits, as in ?mode=660"
             )
         path, mode = before, int(value, 8)
-    if not path.startswith("/") or path == "/":
+    if not path.startswith("/") or path == "/" or "\0" in path:
         raise EndpointError(text, "expected an absolute path, as in unix:///run/cipherecho.sock")
     return UnixEndpoint(path, mode, tls)
 

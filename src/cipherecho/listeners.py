@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import stat
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 
 import trio
 
-from cipherecho.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
+from cipherecho.activation import inherited_sockets
+from cipherecho.endpoint import (
+    Endpoint,
+    FdEndpoint,
+    TcpEndpoint,
+    UnixEndpoint,
+    VsockEndpoint,
+)
+from cipherecho.tls import Certificates
+from cipherecho.variables import VariableError
 
-__all__ = ["ListenError", "endpoint_of", "open_listeners"]
+__all__ = ["ListenError", "TlsListener", "endpoint_of", "open_listeners"]
+
+# What an inherited socket may be of; the last is of Linux alone.
+_FAMILIES = [getattr(socket, name, None) for name in ("AF_INET", "AF_INET6", "AF_UNIX", "AF_VSOCK")]
+_AF_VSOCK = _FAMILIES[-1]
+_ANY_VSOCK_PORT = 0xFFFF_FFFF  # vsock(7): VMADDR_PORT_ANY; 0 is a port like others there
+
+_EXPECTED_FROM_OUTSIDE = "expected an inherited stream socket that listens"
 
 
 class ListenError(OSError):
@@ -23,69 +41,123 @@ class ListenError(OSError):
         self.endpoint = endpoint
         # A look-up of a name that fails has an error number of another kind.
         looked_up = isinstance(cause, socket.gaierror)
-        hints = _UNIX_HINTS if isinstance(endpoint, UnixEndpoint) else _TCP_HINTS
-        hint = "" if looked_up else hints.get(cause.errno or 0, "")
+        hint = "" if looked_up else _HINTS[type(endpoint)].get(cause.errno or 0, "")
         reason = cause.strerror or str(cause)
         super().__init__(f"can't listen on {endpoint}: {reason}{hint}")
 
 
-_TCP_HINTS = {
-    errno.EADDRINUSE: "; stop what listens there, or choose another port (0 picks a free one)",
-    errno.EACCES: "; choose a port above 1023",
-    errno.EADDRNOTAVAIL: "; expected an address of this machine",
+_HINTS: dict[type[Endpoint], dict[int, str]] = {
+    TcpEndpoint: {
+        errno.EADDRINUSE: "; stop what listens there, or choose another port (0 picks a free one)",
+        errno.EACCES: "; choose a port above 1023",
+        errno.EADDRNOTAVAIL: "; expected an address of this machine",
+    },
+    UnixEndpoint: {
+        errno.EADDRINUSE: (
+            "; stop the server that listens there, or choose a path where nothing is"
+        ),
+        errno.EACCES: "; choose a directory that you may write to",
+        errno.ENOENT: "; expected its directory to be there",
+    },
+    FdEndpoint: {
+        errno.EBADF: f"; {_EXPECTED_FROM_OUTSIDE}",
+        errno.ENOTSOCK: f"; {_EXPECTED_FROM_OUTSIDE}",
+    },
+    VsockEndpoint: {
+        errno.EADDRINUSE: "; stop what listens there, or choose another port (0 picks a free one)",
+        errno.EACCES: "; choose a port above 1023",
+        errno.EADDRNOTAVAIL: "; expected a CID of this machine, or any",
+        errno.EAFNOSUPPORT: "; this machine has no vsock, which is a module of Linux's",
+    },
 }
 
-_UNIX_HINTS = {
-    errno.EADDRINUSE: "; stop the server that listens there, or choose a path where nothing is",
-    errno.EACCES: "; choose a directory that you may write to",
-    errno.ENOENT: "; expected its directory to be there",
-}
+
+@dataclass(frozen=True)
+class TlsListener:
+    """A listener whose clients speak TLS, and what the server shows them."""
+
+    listener: trio.SocketListener
+    certificates: Certificates
 
 
 @asynccontextmanager
-async def open_listeners(endpoints: Iterable[Endpoint]) -> AsyncIterator[list[trio.SocketListener]]:
+async def open_listeners(
+    endpoints: Iterable[Endpoint], certificates: Certificates | None = None
+) -> AsyncIterator[list[trio.SocketListener | TlsListener]]:
     """Listen at all of `endpoints`, or at none, and close the listeners at the end.
 
-    A host name with several addresses makes a listener for each.  A Unix socket that
-    nobody listens on any more is replaced; ours is removed at the end.
+    They come in the order of the endpoints.  A host name with several addresses makes a
+    listener for each, and so does a name that several inherited sockets have.  A Unix socket
+    that nobody listens on any more is replaced; ours is removed at the end.  An inherited
+    socket is closed like the others, but is neither removed nor set up anew.
+
+    Args:
+      endpoints: where to listen.
+      certificates: for the endpoints that ask for TLS; each of them makes a TlsListener.
 
     Raises:
-      ListenError: the system refuses one of them.
+      ListenError: the system refuses one of them, no certificates are there for it, or what
+        was inherited is no socket that listens.
     """
     async with AsyncExitStack() as stack:
-        listeners: list[trio.SocketListener] = []
+        opened: list[tuple[trio.SocketListener, Endpoint]] = []
         for endpoint in endpoints:
+            ours = {listener.socket.fileno() for listener, _ in opened}
             try:
-                if isinstance(endpoint, UnixEndpoint):
-                    opened = [await _open_unix(endpoint.path)]
-                    stack.callback(_remove_if, endpoint.path, _identity(endpoint.path))
-                else:
-                    opened = await trio.open_tcp_listeners(endpoint.port, host=endpoint.host)
+                if endpoint.tls and certificates is None:
+                    raise OSError("TLS needs a certificate; give --tls-cert")  # noqa: TRY301
+                listeners = await _open(endpoint, stack, ours)
             except UnicodeError as cause:  # a label of the name is empty or too long
                 raise ListenError(endpoint, OSError("no host can have that name")) from cause
             except OSError as cause:
                 raise ListenError(endpoint, cause) from cause
-            for listener in opened:
-                stack.push_async_callback(listener.aclose)
-            listeners += opened
-        yield listeners
+            opened += [(listener, endpoint) for listener in listeners]
+        yield [
+            TlsListener(listener, certificates) if endpoint.tls and certificates else listener
+            for listener, endpoint in opened
+        ]
 
 
-async def _open_unix(path: str) -> trio.SocketListener:
-    unix = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+async def _open(
+    endpoint: Endpoint, stack: AsyncExitStack, ours: Collection[int]
+) -> list[trio.SocketListener]:
+    """Return listeners, which `stack` closes; `ours` are the descriptors of those before."""
+
+    def kept(listener: trio.SocketListener) -> trio.SocketListener:
+        stack.push_async_callback(listener.aclose)
+        return listener
+
+    match endpoint:
+        case TcpEndpoint(host, port):
+            return [kept(each) for each in await trio.open_tcp_listeners(port, host=host)]
+        case UnixEndpoint(path, mode):
+            return [kept(_open_unix(path, mode, stack))]
+        case FdEndpoint():
+            return [kept(_adopt(descriptor, ours)) for descriptor in _descriptors(endpoint)]
+        case VsockEndpoint(cid, port):
+            return [kept(_open_vsock(cid, port))]
+
+
+def _open_unix(path: str, mode: int | None, stack: AsyncExitStack) -> trio.SocketListener:
+    unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         try:
-            await unix.bind(path)
+            unix.bind(path)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or not _is_stale(path):
                 raise
             os.unlink(path)  # noqa: PTH108
-            await unix.bind(path)
+            unix.bind(path)
+        stack.callback(_remove_if, path, _identity(path))
+        if mode is not None:
+            # Nobody can connect yet. Setting the umask instead would be seen by the
+            # files that other threads make.
+            os.chmod(path, mode)  # noqa: PTH101
         unix.listen(socket.SOMAXCONN)
     except BaseException:
         unix.close()
         raise
-    return trio.SocketListener(unix)
+    return trio.SocketListener(trio.socket.from_stdlib_socket(unix))
 
 
 def _is_stale(path: str) -> bool:
@@ -110,9 +182,79 @@ def _remove_if(path: str, identity: tuple[int, int, int]) -> None:
             os.unlink(path)  # noqa: PTH108
 
 
-def endpoint_of(listener: trio.SocketListener) -> Endpoint:
-    """Return where `listener` really listens, with the port that the system picked."""
+def _descriptors(endpoint: FdEndpoint) -> list[int]:
+    """Return the descriptors that are meant: one by its number, or all that have the name."""
+    if endpoint.number is not None:
+        return [endpoint.number]
+    try:
+        inherited = inherited_sockets()
+    except VariableError as error:
+        raise OSError(str(error)) from error
+    if not inherited:
+        raise OSError("no service manager has handed over any socket (LISTEN_PID and LISTEN_FDS)")
+    found = [each.number for each in inherited if each.name == endpoint.name]
+    if not found:
+        names = ", ".join(sorted({each.name for each in inherited}))
+        raise OSError(f"no inherited socket has that name; expected one of {names}")
+    return found
+
+
+def _adopt(descriptor: int, ours: Collection[int]) -> trio.SocketListener:
+    """Return a listener for an inherited socket, which is left alone if it is none.
+
+    Trio makes it non-blocking, and that holds for everyone who has it: processes that
+    inherit one socket share its flags as well.  Instances of this server want it anyway: one
+    that finds a connection taken by another has to come back from `accept`.  Nothing else
+    about the socket is changed here.
+    """
+    if descriptor in ours:
+        raise OSError(f"descriptor {descriptor} is in use by the listeners before it already")
+    inherited = socket.socket(fileno=descriptor)
+    problem = _why_no_listener(inherited)
+    if problem is not None:
+        inherited.detach()
+        raise OSError(f"{problem}; {_EXPECTED_FROM_OUTSIDE}")
+    inherited.set_inheritable(False)
+    return trio.SocketListener(trio.socket.from_stdlib_socket(inherited))
+
+
+def _why_no_listener(inherited: socket.socket) -> str | None:
+    if inherited.family not in _FAMILIES:
+        return f"the socket is of family {getattr(inherited.family, 'name', inherited.family)}"
+    if inherited.type != socket.SOCK_STREAM:
+        return f"the socket is of type {getattr(inherited.type, 'name', inherited.type)}"
+    with suppress(OSError):  # some systems do not tell (macOS)
+        if not inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return "the socket does not listen"
+    return None
+
+
+def _open_vsock(cid: int, port: int) -> trio.SocketListener:
+    if _AF_VSOCK is None:
+        raise OSError("this Python has no vsock; expected one for Linux")
+    vsock = socket.socket(_AF_VSOCK, socket.SOCK_STREAM)
+    try:
+        vsock.bind((cid, port or _ANY_VSOCK_PORT))
+        vsock.listen(socket.SOMAXCONN)
+    except BaseException:
+        vsock.close()
+        raise
+    return trio.SocketListener(trio.socket.from_stdlib_socket(vsock))
+
+
+def endpoint_of(listener: trio.SocketListener | TlsListener) -> Endpoint:
+    """Return where `listener` really listens, with the port that the system picked.
+
+    An inherited socket has the endpoint that it is bound to.  The mode of a Unix socket is
+    not told.
+    """
+    if isinstance(listener, TlsListener):
+        return replace(endpoint_of(listener.listener), tls=True)
     address = listener.socket.getsockname()
     if listener.socket.family == socket.AF_UNIX:
-        return UnixEndpoint(os.fsdecode(address))
+        # A name in Linux's abstract namespace begins with a zero byte, shown as by ss(8).
+        return UnixEndpoint(re.sub("^\0", "@", os.fsdecode(address)))
+    if listener.socket.family == _AF_VSOCK:
+        cid, port = address
+        return VsockEndpoint(cid, port)
     return TcpEndpoint(address[0], address[1])

@@ -30,6 +30,8 @@ def peer_name(address: object) -> str:
     if not isinstance(address, tuple):
         return "unix"
     host, port = address[:2]
+    if isinstance(host, int):  # a context identifier
+        return f"vsock:{host}:{port}"
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -56,6 +58,6 @@ def plain_listener(listener: trio.SocketListener) -> socket.socket:
     """
     of = listener.socket
     plain = _Listener(of.family, of.type, of.proto, fileno=socket.dup(of.fileno()))
-    with suppress(OSError):  # a Unix socket never waits
+    with suppress(OSError):  # Unix and vsock sockets never wait
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return plain

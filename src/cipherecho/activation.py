@@ -1,0 +1,84 @@
+"""Sockets that a service manager has opened for the process (sd_listen_fds(3)).
+
+They are the descriptors from 3, ``LISTEN_FDS`` of them, named by ``LISTEN_FDNAMES``, if
+``LISTEN_PID`` is this process.  Nothing is known here of what they are: to listen on one,
+open its endpoint.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from functools import cache
+
+from cipherecho.endpoint import FdEndpoint
+from cipherecho.variables import VariableError, is_for_us, number_in
+
+__all__ = ["Inherited", "activated_endpoints", "inherited_sockets", "take_sockets"]
+
+_FIRST = 3  # after the standard streams (sd_listen_fds(3): SD_LISTEN_FDS_START)
+_UNNAMED = "unknown"  # the name of all, without LISTEN_FDNAMES (sd_listen_fds_with_names(3))
+_VARIABLES = ("LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES")
+
+
+@dataclass(frozen=True)
+class Inherited:
+    """A descriptor that was handed over, by its number, and its name, which others may share."""
+
+    number: int
+    name: str
+
+
+@cache
+def inherited_sockets() -> tuple[Inherited, ...]:
+    """Return what was handed over to this process, in order; empty if nothing was.
+
+    The first call takes the variables out of the environment, so that no child takes the
+    sockets for its own, and has the sockets closed in programs that are executed.  Later
+    calls return the same.
+
+    Raises:
+      VariableError: as for :func:`take_sockets`.
+    """
+    return take_sockets(os.environ)
+
+
+def activated_endpoints() -> list[FdEndpoint]:
+    """Return an endpoint, by number, for everything that was handed over to this process.
+
+    A server that was not told where to listen serves these, if there are any.
+
+    Raises:
+      VariableError: as for :func:`take_sockets`.
+    """
+    return [FdEndpoint(str(socket.number)) for socket in inherited_sockets()]
+
+
+def take_sockets(variables: MutableMapping[str, str]) -> tuple[Inherited, ...]:
+    """Return what `variables` say was handed over to this process, and remove them.
+
+    Raises:
+      VariableError: they do not say it as they have to, or a descriptor is not open; they
+        are removed all the same.
+    """
+    taken = {name: variables.pop(name) for name in _VARIABLES if name in variables}
+    if not is_for_us(taken, "LISTEN_PID"):
+        return ()
+    number = number_in(taken, "LISTEN_FDS") or 0
+    descriptors = range(_FIRST, _FIRST + number)
+    for descriptor in descriptors:
+        try:
+            os.set_inheritable(descriptor, False)
+        except OSError as error:
+            raise VariableError(
+                "LISTEN_FDS", f"got {number}, but descriptor {descriptor} is not open"
+            ) from error
+    together = taken.get("LISTEN_FDNAMES")
+    names = [_UNNAMED] * number if together is None else together.split(":")
+    if len(names) != number:
+        raise VariableError(
+            "LISTEN_FDNAMES",
+            f"got {len(names)} names, {together!r}, expected {number}, as LISTEN_FDS says",
+        )
+    return tuple(map(Inherited, descriptors, names))
