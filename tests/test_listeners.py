@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import stat
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from cipherecho.endpoint import ANY_CID, Endpoint, FdEndpoint, TcpEndpoint, UnixEndpoint
 from cipherecho.endpoint import VsockEndpoint as Vsock
@@ -132,7 +134,7 @@ async def refusal(*endpoints: Endpoint) -> str:
     return str(caught.value).removeprefix(start)
 
 
-# Unix sockets: their mode.
+# Unix sockets: their mode, and several servers in one directory.
 
 
 @contextmanager
@@ -161,6 +163,54 @@ async def test_the_mode_is_left_to_the_umask_if_none_was_asked_for(tmp_path: Pat
     with umask(0o27):
         async with open_listeners([UnixEndpoint(str(path))]):
             assert mode_of(path) == 0o750
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep a directory as a server does that is opening a socket in it."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def test_of_two_servers_that_find_a_stale_socket_one_has_it(tmp_path: Path) -> None:
+    path = tmp_path / "echo.sock"
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    refusals = []
+
+    async def second() -> None:
+        refusals.append(await refusal(UnixEndpoint(str(path))))
+
+    with socket.socket(socket.AF_UNIX) as first:
+        async with trio.open_nursery() as nursery:
+            with locked(tmp_path):
+                nursery.start_soon(second)
+                await trio.testing.wait_all_tasks_blocked()
+                path.unlink()  # as it is stale
+                first.bind(str(path))
+                await trio.testing.wait_all_tasks_blocked()
+                first.listen()
+        assert refusals == [
+            "Address already in use; stop the server that listens there, or choose a path "
+            "where nothing is"
+        ]
+        async with await trio.open_unix_socket(path):
+            pass
+
+
+async def test_a_directory_that_stays_locked_is_used_all_the_same(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    path = tmp_path / "echo.sock"
+    with locked(tmp_path):
+        async with open_listeners([UnixEndpoint(str(path))]):
+            assert path.is_socket()
+        assert not path.exists()
+    assert trio.current_time() == pytest.approx(2.0)  # a second to open it, and one to remove it
 
 
 async def test_a_unix_socket_is_removed_even_if_the_task_is_cancelled(tmp_path: Path) -> None:

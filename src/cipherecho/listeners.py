@@ -8,7 +8,7 @@ import re
 import socket
 import stat
 from collections.abc import AsyncIterator, Collection, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
 import trio
@@ -32,6 +32,11 @@ _AF_VSOCK = _FAMILIES[-1]
 _ANY_VSOCK_PORT = 0xFFFF_FFFF  # vsock(7): VMADDR_PORT_ANY; 0 is a port like others there
 
 _EXPECTED_FROM_OUTSIDE = "expected an inherited stream socket that listens"
+
+# How long another program may keep a directory of Unix sockets from us. A server like this
+# one has it for less than a millisecond.
+_LOCK_SECONDS = 1.0
+_LOCK_RETRY_SECONDS = 0.005
 
 
 class ListenError(OSError):
@@ -131,33 +136,57 @@ async def _open(
         case TcpEndpoint(host, port):
             return [kept(each) for each in await trio.open_tcp_listeners(port, host=host)]
         case UnixEndpoint(path, mode):
-            return [kept(_open_unix(path, mode, stack))]
+            return [kept(await _open_unix(path, mode, stack))]
         case FdEndpoint():
             return [kept(_adopt(descriptor, ours)) for descriptor in _descriptors(endpoint)]
         case VsockEndpoint(cid, port):
             return [kept(_open_vsock(cid, port))]
 
 
-def _open_unix(path: str, mode: int | None, stack: AsyncExitStack) -> trio.SocketListener:
+async def _open_unix(path: str, mode: int | None, stack: AsyncExitStack) -> trio.SocketListener:
     unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        try:
-            unix.bind(path)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or not _is_stale(path):
-                raise
-            os.unlink(path)  # noqa: PTH108
-            unix.bind(path)
-        stack.callback(_remove_if, path, _identity(path))
-        if mode is not None:
-            # Nobody can connect yet. Setting the umask instead would be seen by the
-            # files that other threads make.
-            os.chmod(path, mode)  # noqa: PTH101
-        unix.listen(socket.SOMAXCONN)
+        async with _alone_in(os.path.dirname(path)):  # noqa: PTH120
+            try:
+                unix.bind(path)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or not _is_stale(path):
+                    raise
+                os.unlink(path)  # noqa: PTH108
+                unix.bind(path)
+            stack.push_async_callback(_remove_if, path, _identity(path))
+            if mode is not None:
+                # Nobody can connect yet. Setting the umask instead would be seen by the
+                # files that other threads make.
+                os.chmod(path, mode)  # noqa: PTH101
+            unix.listen(socket.SOMAXCONN)
     except BaseException:
         unix.close()
         raise
     return trio.SocketListener(trio.socket.from_stdlib_socket(unix))
+
+
+@asynccontextmanager
+async def _alone_in(directory: str) -> AsyncIterator[None]:
+    """Keep other servers from replacing and removing Unix sockets in `directory`.
+
+    Of two that find the same stale socket, one would remove the new one of the other.  The
+    lock is on the directory itself, so that it leaves no file behind.  Whoever may not read
+    the directory, or finds that some program keeps it locked, goes without.
+    """
+    import fcntl  # there is none on Windows, nor are there Unix sockets in its Python
+
+    with ExitStack() as closing:
+        with suppress(OSError), trio.move_on_after(_LOCK_SECONDS):
+            descriptor = os.open(directory, os.O_RDONLY)
+            closing.callback(os.close, descriptor)
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    await trio.sleep(_LOCK_RETRY_SECONDS)
+        yield
 
 
 def _is_stale(path: str) -> bool:
@@ -175,11 +204,13 @@ def _identity(path: str) -> tuple[int, int, int]:
     return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
-def _remove_if(path: str, identity: tuple[int, int, int]) -> None:
+async def _remove_if(path: str, identity: tuple[int, int, int]) -> None:
     """Remove our socket, but not that of a server which has replaced it since."""
-    with suppress(FileNotFoundError):
-        if _identity(path) == identity:
-            os.unlink(path)  # noqa: PTH108
+    with trio.CancelScope(shield=True):  # waiting for the directory has an end of its own
+        async with _alone_in(os.path.dirname(path)):  # noqa: PTH120
+            with suppress(FileNotFoundError):
+                if _identity(path) == identity:
+                    os.unlink(path)  # noqa: PTH108
 
 
 def _descriptors(endpoint: FdEndpoint) -> list[int]:
