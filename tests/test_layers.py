@@ -100,6 +100,7 @@ ROWS = {
         "sockets",
     ),
     # For whoever watches a server; the packages that these need are an extra.
+    "certificate": row(),
     "extras": row(),
     "metrics": row("__init__", "tally", third_party=["prometheus_client"]),
     "monitoring": Row(
