@@ -34,10 +34,10 @@ class Authority:
         """Make a certificate for this machine; return its file and that of its key."""
         return self._write(self.ca.issue_cert("localhost", "127.0.0.1"), name)
 
-    def write_client(self, common_name: str) -> tuple[Path, Path]:
-        """Make a certificate for a client, as :meth:`write_server` does."""
+    def write_client(self, common_name: str | None) -> tuple[Path, Path]:
+        """Make a certificate for a client, with a name or none; return what `write_server` does."""
         leaf = self.ca.issue_cert("client@example.org", common_name=common_name)
-        return self._write(leaf, "client")
+        return self._write(leaf, f"client {common_name}")
 
     def write_expired_client(self) -> tuple[Path, Path]:
         """Make one that expired yesterday."""

@@ -86,6 +86,8 @@ ROWS = {
     "activation": row("endpoint", "variables"),
     "service_manager": server_side("variables"),
     "listeners": server_side("activation", "endpoint", "tls", "variables"),
+    "tls_socket": server_side(),
+    "listeners": server_side("endpoint"),
     "connection": server_side(),
     "connection_task": server_side("connection", "sockets"),
     "express_lane": server_side("connection", "sockets"),

@@ -1,0 +1,457 @@
+"""TLS on real sockets, with Python's ssl and OpenSSL's own client at the other end."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from cipherecho.tls import Certificates, ClientAuth, TlsSettings
+from cipherecho.tls_socket import TlsHandshakeError, TlsSocket, TlsStream
+from tests.certificates import Authority
+from tests.running import PATIENCE
+
+# What sockets hold is limited to less than the big reply.
+HELD_BYTES = 65_536
+BIG = b"0123456789abcdef" * 65_536
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority.at(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture(scope="module")
+def settings(authority: Authority) -> TlsSettings:
+    return TlsSettings(*authority.write_server())
+
+
+@pytest.fixture
+def context(settings: TlsSettings) -> ssl.SSLContext:
+    return Certificates(settings).context
+
+
+@contextmanager
+def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Yield the server's and the client's end of a TCP connection; the client's waits."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        client.settimeout(PATIENCE)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, HELD_BYTES)
+        client.connect(listener.getsockname())
+        server, _ = listener.accept()
+        with server:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, HELD_BYTES)
+            yield server, client
+
+
+@asynccontextmanager
+async def talking(
+    context: ssl.SSLContext, trusting: ssl.SSLContext
+) -> AsyncIterator[tuple[TlsStream, ssl.SSLSocket]]:
+    """Yield a server and a client that have shaken hands; what the client does, waits."""
+    with connected() as (server, client):
+        stream = TlsStream(TlsSocket(server, context))
+        async with stream:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(stream.do_handshake)
+                talker = await trio.to_thread.run_sync(
+                    partial(trusting.wrap_socket, client, server_hostname="localhost")
+                )
+            with talker:
+                yield stream, talker
+
+
+def receive_all(client: socket.socket) -> bytes:
+    """Return what comes until the end."""
+    return b"".join(iter(partial(client.recv, 65_536), b""))
+
+
+def reset(client: socket.socket) -> None:
+    """Close a client's socket, so that the server is sent a reset."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+# The stream, as every stream of Trio's.
+
+
+async def test_it_is_a_stream_of_trios(context: ssl.SSLContext, authority: Authority) -> None:
+    async def pair() -> tuple[TlsStream, trio.SSLStream[trio.SocketStream]]:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            client = await trio.open_tcp_stream(*listener.getsockname())
+            server, _ = listener.accept()
+        stream = TlsStream(TlsSocket(server, context))
+        # Like most clients, it does not wait for our end when it closes.
+        talker = trio.SSLStream(
+            client, authority.trusting(), server_hostname="localhost", https_compatible=True
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.do_handshake)
+            nursery.start_soon(talker.do_handshake)
+        return stream, talker
+
+    async def clogged() -> tuple[TlsStream, trio.SSLStream[trio.SocketStream]]:
+        stream, talker = await pair()
+        with suppress(BlockingIOError):
+            while True:
+                stream.socket.send(b"x")
+        return stream, talker
+
+    await trio.testing.check_two_way_stream(pair, None)
+    await trio.testing.check_one_way_stream(pair, clogged)
+
+
+async def test_what_is_sent_and_received_is_the_same(
+    context: ssl.SSLContext, authority: Authority
+) -> None:
+    async with talking(context, authority.trusting()) as (stream, client):
+        client.sendall(b"hello")
+        assert await stream.receive_some(100) == b"hello"
+        await stream.send_all(b"good")
+        await stream.send_all(b"bye")
+        await stream.aclose()
+        assert receive_all(client) == b"goodbye"
+
+
+async def test_a_unix_socket_does_as_well(context: ssl.SSLContext, authority: Authority) -> None:
+    server, client = socket.socketpair()
+    async with TlsStream(TlsSocket(server, context)) as stream:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.do_handshake)
+            talker = await trio.to_thread.run_sync(
+                partial(authority.trusting().wrap_socket, client, server_hostname="localhost")
+            )
+        with talker:
+            talker.sendall(b"hello")
+            assert await stream.receive_some() == b"hello"
+
+
+async def test_a_slow_reader_gets_all_of_a_big_reply(
+    context: ssl.SSLContext, authority: Authority
+) -> None:
+    async with talking(context, authority.trusting()) as (stream, client):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.send_all, BIG)
+            await trio.testing.wait_all_tasks_blocked()  # the sockets are full
+            got = bytearray()
+            while len(got) < len(BIG):
+                got += await trio.to_thread.run_sync(client.recv, 7_000)
+        assert got == BIG
+
+
+async def test_a_send_to_a_client_that_does_not_read_can_be_given_up(
+    context: ssl.SSLContext, authority: Authority, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with talking(context, authority.trusting()) as (stream, client):
+        with trio.move_on_after(30) as scope:
+            await stream.send_all(BIG)
+        assert scope.cancelled_caught
+        await stream.aclose()
+        client.suppress_ragged_eofs = False
+        with pytest.raises(ssl.SSLEOFError):  # it can tell that something is missing
+            receive_all(client)
+
+
+async def test_a_reset_is_a_broken_resource(context: ssl.SSLContext, authority: Authority) -> None:
+    async with talking(context, authority.trusting()) as (stream, client):
+        reset(client)
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.receive_some()
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.send_all(b"hello")
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.send_eof()
+
+
+async def test_a_forged_record_is_a_broken_resource(
+    context: ssl.SSLContext, authority: Authority
+) -> None:
+    async with talking(context, authority.trusting()) as (stream, client):
+        record = b"\x17\x03\x03\x00\x20" + bytes(32)  # of application data
+        socket.socket.send(client, record)
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.receive_some(100)
+
+
+# The socket, as the express lane uses it.
+
+
+async def test_nothing_waits_and_flags_are_of_no_account(
+    context: ssl.SSLContext, authority: Authority
+) -> None:
+    async with talking(context, authority.trusting()) as (stream, client):
+        tls = stream.socket
+        assert tls.fileno() >= 0
+        with pytest.raises(BlockingIOError):
+            tls.recv(65_536, socket.MSG_DONTWAIT)
+        client.sendall(b"hello")
+        await trio.lowlevel.wait_readable(tls)
+        assert tls.recv(65_536, socket.MSG_DONTWAIT) == b"hello"
+        assert tls.send(b"hello", socket.MSG_DONTWAIT) == 5
+        assert client.recv(100) == b"hello"
+        with pytest.raises(BlockingIOError):
+            tls.send(BIG, socket.MSG_DONTWAIT)
+
+
+async def test_what_the_socket_did_not_take_is_offered_again_from_another_place(
+    context: ssl.SSLContext, authority: Authority
+) -> None:
+    async with talking(context, authority.trusting()) as (stream, client):
+        with pytest.raises(BlockingIOError):
+            stream.socket.send(BIG, socket.MSG_DONTWAIT)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.send_all, bytes(bytearray(BIG)))
+            got = await trio.to_thread.run_sync(receive_exactly, client, len(BIG))
+        assert got == BIG
+
+
+def receive_exactly(client: socket.socket, size: int) -> bytes:
+    """Return the next `size` bytes."""
+    got = bytearray()
+    while len(got) < size:
+        got += client.recv(size - len(got))
+    return bytes(got)
+
+
+async def test_what_was_not_received_yet_is_still_in_the_socket(
+    context: ssl.SSLContext, authority: Authority
+) -> None:
+    async with talking(context, authority.trusting()) as (stream, client):
+        sent = BIG[:50_000]  # some records of full size, and one that is not
+        client.sendall(sent)
+        got = b""
+        while len(got) < len(sent):
+            await trio.lowlevel.wait_readable(stream.socket)  # never in vain
+            got += stream.socket.recv(65_536)
+        assert got == sent
+
+
+async def test_it_is_closed_once_and_twice(context: ssl.SSLContext, authority: Authority) -> None:
+    async with talking(context, authority.trusting()) as (stream, client):
+        stream.socket.close()
+        assert stream.socket.fileno() == -1
+        stream.socket.close()
+        client.suppress_ragged_eofs = False
+        assert client.recv(100) == b""
+
+
+# How a conversation ends.
+
+
+async def test_a_client_that_ends_its_input_gets_all_replies(
+    context: ssl.SSLContext, authority: Authority
+) -> None:
+    async with talking(context, authority.trusting()) as (stream, client):
+        client.sendall(b"hello")
+        client.setblocking(False)
+        with pytest.raises(ssl.SSLWantReadError):
+            client.unwrap()  # sends close_notify, and does not wait for ours
+        client.settimeout(PATIENCE)
+        assert await stream.receive_some() == b"hello"
+        assert await stream.receive_some() == b""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.send_all, BIG)
+            got = await trio.to_thread.run_sync(receive_exactly, client, len(BIG))
+        assert got == BIG
+        await stream.aclose()
+        await trio.to_thread.run_sync(client.unwrap)  # our close_notify has come
+
+
+async def test_an_end_by_tcp_alone_is_an_end_of_input(
+    context: ssl.SSLContext, authority: Authority
+) -> None:
+    async with talking(context, authority.trusting()) as (stream, client):
+        client.sendall(b"hello")
+        socket.socket.shutdown(client, socket.SHUT_WR)  # with no close_notify
+        assert await stream.receive_some() == b"hello"
+        assert await stream.receive_some() == b""
+        await stream.send_all(b"goodbye")
+        await stream.aclose()
+        assert receive_all(client) == b"goodbye"
+
+
+async def test_last_words_arrive_though_the_client_still_sends(
+    context: ssl.SSLContext, authority: Authority
+) -> None:
+    async with talking(context, authority.trusting()) as (stream, client):
+        client.sendall(b"never read")
+        await stream.send_all(b"last words")
+        await stream.send_eof()
+        with pytest.raises(trio.ClosedResourceError):
+            await stream.send_all(b"more")
+        await stream.send_eof()  # again does no harm
+        client.sendall(b"never read either")
+        client.suppress_ragged_eofs = False
+        assert client.recv(100) == b"last words"
+        assert client.recv(100) == b""
+        client.close()
+        while await stream.receive_some():
+            pass  # what it sent, not decrypted
+
+
+async def test_closing_does_not_wait_in_the_middle_of_a_handshake(
+    context: ssl.SSLContext,
+) -> None:
+    with connected() as (server, client):
+        stream = TlsStream(TlsSocket(server, context))
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def _shake_hands() -> None:
+                with pytest.raises(trio.ClosedResourceError):
+                    await stream.do_handshake()
+
+            await trio.testing.wait_all_tasks_blocked()
+            await stream.aclose()
+        assert client.recv(100) == b""
+
+
+# Handshakes that fail.
+
+
+async def refusal(stream: TlsStream) -> str:
+    """Return why the handshake failed."""
+    with pytest.raises(TlsHandshakeError) as caught:
+        await stream.do_handshake()
+    assert caught.value.reason in str(caught.value)
+    return caught.value.reason
+
+
+async def test_a_client_that_is_silent_is_given_up_by_the_caller(
+    context: ssl.SSLContext, autojump_clock: trio.testing.MockClock
+) -> None:
+    with connected() as (server, client):
+        async with TlsStream(TlsSocket(server, context)) as stream:
+            client.sendall(b"\x16\x03\x01")  # so TLS begins
+            with trio.move_on_after(10) as scope:
+                await stream.do_handshake()
+            assert scope.cancelled_caught
+        assert client.recv(100) == b""
+
+
+@pytest.mark.parametrize(
+    "text", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"hello, is anybody there?\n", b"\n" * 100]
+)
+async def test_plaintext_is_told_from_tls(context: ssl.SSLContext, text: bytes) -> None:
+    with connected() as (server, client):
+        async with TlsStream(TlsSocket(server, context)) as stream:
+            client.sendall(text)
+            assert await refusal(stream) == "plaintext"
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_client_may_go_in_the_handshake(context: ssl.SSLContext, begun: bool) -> None:
+    for leave, reason in ((reset, "reset"), (socket.socket.close, "ended by the client")):
+        with connected() as (server, client):
+            async with TlsStream(TlsSocket(server, context)) as stream:
+                if begun:
+                    client.sendall(b"\x16\x03\x01")
+                leave(client)
+                assert await refusal(stream) == reason
+
+
+async def test_a_client_that_has_gone_before_leaves_the_socket_to_the_caller(
+    context: ssl.SSLContext,
+) -> None:
+    with connected() as (server, client):
+        reset(client)
+        with pytest.raises(OSError):  # noqa: PT011
+            TlsSocket(server, context)
+        assert server.fileno() >= 0
+
+
+async def failing(context: ssl.SSLContext, trusting: ssl.SSLContext) -> tuple[str, str | None]:
+    """Return why the server says that the handshake failed, and what the client is told."""
+    with connected() as (server, client):
+
+        def shake_hands() -> str | None:
+            try:
+                with trusting.wrap_socket(client, server_hostname="localhost") as talker:
+                    talker.sendall(b"in TLS 1.3 the client is done before the server")
+                    talker.recv(1)
+            except ssl.SSLError as error:
+                return error.reason
+            return None
+
+        async with TlsStream(TlsSocket(server, context)) as stream:
+            async with trio.open_nursery() as nursery:
+                told: list[str | None] = []
+
+                @nursery.start_soon
+                async def _shake_hands() -> None:
+                    told.append(await trio.to_thread.run_sync(shake_hands))
+
+                reason = await refusal(stream)
+                with suppress(trio.BrokenResourceError):  # it went away by itself
+                    await stream.send_eof()
+                    while await stream.receive_some():
+                        pass
+        return reason, told[0]
+
+
+async def test_an_older_version_is_refused(context: ssl.SSLContext, authority: Authority) -> None:
+    client = authority.trusting()
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    assert await failing(context, client) == ("protocol version", "TLSV1_ALERT_PROTOCOL_VERSION")
+
+
+async def test_a_client_that_does_not_trust_us_says_so(
+    context: ssl.SSLContext, tmp_path: Path
+) -> None:
+    client = Authority.at(tmp_path / "other").trusting()
+    reason, _ = await failing(context, client)
+    assert reason == "refused by the client: unknown ca"
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "told"),
+    [
+        ("none", "no certificate", "TLSV13_ALERT_CERTIFICATE_REQUIRED"),
+        ("expired", "expired certificate", "SSLV3_ALERT_CERTIFICATE_EXPIRED"),
+        ("other root", "unknown CA", "TLSV1_ALERT_UNKNOWN_CA"),
+    ],
+)
+async def test_a_client_is_told_what_is_wrong_with_its_certificate(
+    authority: Authority, tmp_path: Path, fault: str, reason: str, told: str
+) -> None:
+    certificate = {
+        "none": lambda: None,
+        "expired": authority.write_expired_client,
+        "other root": lambda: Authority.at(tmp_path / "other").write_client("mallory"),
+    }[fault]()
+    settings = TlsSettings(*authority.write_server(), client_ca=authority.root)
+    client = authority.trusting(certificate)
+    assert await failing(Certificates(settings).context, client) == (reason, told)
+
+
+# Who the client is.
+
+
+async def test_the_client_is_named_by_its_certificate(authority: Authority) -> None:
+    context = Certificates(
+        TlsSettings(
+            *authority.write_server(), client_ca=authority.root, client_auth=ClientAuth.OPTIONAL
+        )
+    ).context
+    for certificate, name in (
+        (authority.write_client("alice"), "CN=alice"),
+        (authority.write_client(None), "email=client@example.org"),
+        (None, ""),
+    ):
+        async with talking(context, authority.trusting(certificate)) as (stream, _):
+            assert stream.socket.peer_subject() == name
+
+
+async def test_a_client_that_was_not_asked_has_no_name(
+    context: ssl.SSLContext, authority: Authority
+) -> None:
+    async with talking(context, authority.trusting()) as (stream, _):
+        assert stream.socket.peer_subject() == ""
