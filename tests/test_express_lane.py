@@ -19,7 +19,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from cipherecho import express_lane, pace
 from cipherecho.cipher import Cipher
-from cipherecho.connection import PlainConnection, Terms
+from cipherecho.connection import SocketConnection, Terms
 from cipherecho.endpoint import TcpEndpoint
 from cipherecho.express_lane import ExpressLane, has_express_lane
 from cipherecho.limits import Limits
@@ -54,8 +54,8 @@ class Lane:
     """An express lane with clients, and what became of their connections."""
 
     def __init__(self, cipher: Cipher, limits: Limits) -> None:
-        self.left: list[PlainConnection] = []
-        self.over: list[PlainConnection] = []
+        self.left: list[SocketConnection] = []
+        self.over: list[SocketConnection] = []
         self.failures: list[BaseException] = []
         self.pace = Pace(cipher)
         self.terms = Terms(limits, self.pace, trio.CapacityLimiter(1), self.failures.append)
@@ -63,18 +63,18 @@ class Lane:
         self._session = Session(cipher, max_line=limits.max_line)
         self._sockets: list[socket.socket] = []
 
-    def connect(self) -> tuple[socket.socket, PlainConnection, Counted]:
+    def connect(self) -> tuple[socket.socket, SocketConnection, Counted]:
         """Return a new client, which never waits, and its connection in the lane."""
         client, theirs = socket.socketpair()
         server = Counted(fileno=theirs.detach())
         for one in (client, server):
             one.setblocking(False)
             self._sockets.append(one)
-        connection = PlainConnection(self._session.fresh(), self.terms, "peer", server)
+        connection = SocketConnection(self._session.fresh(), self.terms, "peer", server)
         self.lane.enter(connection)
         return client, connection, server
 
-    def _close(self, connection: PlainConnection) -> None:
+    def _close(self, connection: SocketConnection) -> None:
         self.over.append(connection)
         connection.socket.close()
 
@@ -599,7 +599,7 @@ async def test_a_connection_that_has_left_since_the_set_was_asked_is_let_be() ->
 async def test_what_the_system_refuses_to_watch_is_served_by_a_task(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuse(self: ExpressLane, connection: PlainConnection) -> None:
+    def refuse(self: ExpressLane, connection: SocketConnection) -> None:
         raise OSError(28, "No space left on device")  # the limit of epoll watches of a user
 
     monkeypatch.setattr(ExpressLane, "enter", refuse)

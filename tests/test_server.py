@@ -30,6 +30,7 @@ from cipherecho.listeners import open_listeners
 from cipherecho.rot13 import Rot13
 from cipherecho.server import serve
 from cipherecho.session import Reply
+from cipherecho.tally import Tally
 from tests.ciphers import FAULTY, Faulty, Numbered
 
 LOOPBACK = TcpEndpoint("127.0.0.1", 0)
@@ -61,6 +62,7 @@ class Served:
 
     def __init__(self, endpoint: TcpEndpoint) -> None:
         self.endpoint = endpoint
+        self.tally = Tally()
         self.shutdown = trio.Event()
         self.ended = trio.Event()
 
@@ -95,6 +97,7 @@ async def serving(
                     limits,
                     reply=reply,
                     express=Served.express,
+                    tally=server.tally,
                     shutdown=server.shutdown,
                     task_status=task_status,  # type: ignore[arg-type]
                 )
@@ -104,6 +107,14 @@ async def serving(
             yield server
             server.shutdown.set()
             await server.ended.wait()
+    # Whatever happened to connections, none is left, and each was counted once.
+    tally = server.tally
+    assert tally.serving == 0
+    assert list(tally.open()) == []
+    assert tally.accepted == tally.closed.total() + tally.refused.total()
+    # And each reason is one that a metric has from the start.
+    assert tally.closed.keys() == Tally().closed.keys()
+    assert tally.refused.keys() == Tally().refused.keys()
 
 
 async def read_to_end(client: trio.SocketStream) -> bytes:

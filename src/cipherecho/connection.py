@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
-from socket import socket
+from ssl import SSLError
+from typing import Protocol
 
 import trio
 
 from cipherecho.limits import Limits
 from cipherecho.pace import Pace
 from cipherecho.session import Session
+from cipherecho.tally import Tally, Traffic
 
-__all__ = ["RECEIVE_BYTES", "RESET", "Connection", "PlainConnection", "Terms"]
+__all__ = ["RECEIVE_BYTES", "Connection", "Socket", "SocketConnection", "Terms", "why_broken"]
 
 log = logging.getLogger("cipherecho")
 
@@ -27,8 +29,10 @@ log = logging.getLogger("cipherecho")
 # socket's receive buffer rarely holds more.
 RECEIVE_BYTES = 65_536
 
-RESET = "reset by the client"
-"""Why a connection ended that its client broke off."""
+
+def why_broken(error: BaseException | None) -> str:
+    """Return, for the log, why a connection ended on which receiving or sending failed."""
+    return "TLS error" if isinstance(error, SSLError) else "reset by the client"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Terms:
     """The worker threads that they share, for a cipher that is slow."""
     report: Callable[[BaseException], None]
     """Called with what a faulty cipher raised."""
+    tally: Tally = field(default_factory=Tally)
+    """Where they are counted when they end."""
 
 
 class Connection:
@@ -110,8 +116,18 @@ class Connection:
             f"got nothing for {limits.idle_timeout:g} s, expected a line within that time",
         )
 
+    def add_to(self, traffic: Traffic) -> None:
+        """Add what went through so far."""
+        session = self.session
+        traffic.add(session.lines, session.rejected, self.received, self.sent)
+
     def tell_end(self, reason: str) -> None:
-        """Log that the connection ended and why, and report what a faulty cipher raised."""
+        """Log and count that the connection ended and why, and report a cipher's failure."""
+        seconds = trio.current_time() - self._started
+        tally = self.terms.tally
+        tally.closed[reason] += 1
+        tally.seconds += seconds
+        self.add_to(tally.ended)
         if self.session.failure is not None:
             self.terms.report(self.session.failure)
         if not log.isEnabledFor(logging.INFO):
@@ -126,21 +142,41 @@ class Connection:
                 "rejected": self.session.rejected,
                 "received": self.received,
                 "sent": self.sent,
-                "seconds": trio.current_time() - self._started,
+                "seconds": seconds,
             },
         )
 
 
-class PlainConnection(Connection):
-    """A connection on a plain socket, so that the express lane can drive it.
+class Socket(Protocol):
+    """What is asked of a client's socket, of a plain one or of one with TLS on it."""
+
+    def fileno(self) -> int: ...
+
+    def close(self) -> None: ...
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        """Return what has come, nothing at the end; BlockingIOError if nothing has."""
+        ...
+
+    def send(self, data: bytes, flags: int = 0, /) -> int:
+        """Send what fits, and return how much that was; BlockingIOError if it is nothing."""
+        ...
+
+
+class SocketConnection(Connection):
+    """A connection on a socket, so that the express lane can drive it.
 
     Args:
       session, terms, peer: as for every connection.
       socket: may block or not; whoever accepted it closes it.
+      source: the address for which it is counted among those of its source; None if it is not.
     """
 
-    __slots__ = ("socket",)
+    __slots__ = ("socket", "source")
 
-    def __init__(self, session: Session, terms: Terms, peer: str, socket: socket) -> None:
+    def __init__(
+        self, session: Session, terms: Terms, peer: str, socket: Socket, source: object = None
+    ) -> None:
         super().__init__(session, terms, peer)
         self.socket = socket
+        self.source = source

@@ -8,7 +8,6 @@ fault of our own are each one record in the log.
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
@@ -16,7 +15,7 @@ from math import inf
 
 import trio
 
-from cipherecho.connection import RECEIVE_BYTES, RESET, Connection
+from cipherecho.connection import RECEIVE_BYTES, Connection, Socket, why_broken
 from cipherecho.session import Closed
 from cipherecho.sockets import is_readable
 
@@ -61,7 +60,7 @@ class ConnectionTask:
     Args:
       connection: where client and session stand.
       stream: the client's bytes; whoever accepted it closes it when :meth:`run` returns.
-      until_quiet: the plain socket below the stream, to return as soon as all is sent and
+      until_quiet: the socket below the stream, to return as soon as all is sent and
         nothing waits to be read in it, for somebody else to wait for what comes.
     """
 
@@ -69,7 +68,7 @@ class ConnectionTask:
         self,
         connection: Connection,
         stream: trio.abc.Stream,
-        until_quiet: socket.socket | None = None,
+        until_quiet: Socket | None = None,
     ) -> None:
         self._connection = connection
         self._session = connection.session
@@ -92,11 +91,13 @@ class ConnectionTask:
         try:
             reason = await self._converse()
             quiet = not reason
-        except trio.BrokenResourceError:
-            reason = RESET
+        except trio.BrokenResourceError as error:
+            reason = why_broken(error.__cause__)
         except Exception:
             reason = "internal error"
-            log.exception("internal error on the connection of %s", self._connection.peer)
+            log.exception(
+                "internal error on the connection of %(peer)s", {"peer": self._connection.peer}
+            )
         finally:
             if not quiet:
                 self._connection.tell_end(reason)

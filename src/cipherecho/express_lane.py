@@ -3,8 +3,9 @@
 A task for each connection costs a Trio program several times what answering a short line
 costs: for every receive the scheduler arms a descriptor, parks a task and wakes it again.
 So the connections of which nothing special is to be expected have one task together.  It
-owns an epoll set of their sockets, waits in Trio until the set as a whole is ready, and
-then does for each socket that is what a task would have done: receive, answer, send.
+owns an epoll set of their sockets, plain or with TLS on them, waits in Trio until the set as
+a whole is ready, and then does for each socket that is what a task would have done:
+receive, answer, send.
 Listeners can be in the set too, since a connection that comes and goes costs much the same.
 
 The lane is an optimisation and has no behaviour of its own.  Whatever is not "receive,
@@ -21,13 +22,14 @@ from __future__ import annotations
 import logging
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import inf
+from ssl import SSLWantWriteError
 from time import perf_counter
 
 import trio
 
-from cipherecho.connection import RECEIVE_BYTES, RESET, PlainConnection, Terms
+from cipherecho.connection import RECEIVE_BYTES, SocketConnection, Terms, why_broken
 from cipherecho.session import Closed
 from cipherecho.sockets import is_readable
 
@@ -74,14 +76,14 @@ class ExpressLane:
     def __init__(
         self,
         terms: Terms,
-        leave: Callable[[PlainConnection], None],
-        over: Callable[[PlainConnection], None],
+        leave: Callable[[SocketConnection], None],
+        over: Callable[[SocketConnection], None],
     ) -> None:
         self._terms = terms
         self._leave = leave
         self._over = over
         self._epoll = select.epoll()
-        self._quiet: dict[int, PlainConnection] = {}  # by descriptor
+        self._quiet: dict[int, SocketConnection] = {}  # by descriptor
         self._listeners: dict[int, tuple[Callable[[], bool], trio.Event]] = {}
         self._open = trio.CancelScope()
         self._turn_ends = 0.0
@@ -90,7 +92,11 @@ class ExpressLane:
         """Return how many connections are in the lane."""
         return len(self._quiet)
 
-    def enter(self, connection: PlainConnection) -> None:
+    def __iter__(self) -> Iterator[SocketConnection]:
+        """Return the connections that are in the lane."""
+        return iter(self._quiet.values())
+
+    def enter(self, connection: SocketConnection) -> None:
         """Take a connection that has nothing left to be sent.
 
         It is over at once if the lane was cancelled, as all connections were then.
@@ -164,7 +170,7 @@ class ExpressLane:
     async def _answer(self, events: list[tuple[int, int]]) -> None:
         quiet, pace = self._quiet, self._terms.pace
         now = trio.current_time()
-        replies: list[tuple[PlainConnection, bytes]] = []
+        replies: list[tuple[SocketConnection, bytes]] = []
         for descriptor, _ in events:
             try:
                 connection = quiet[descriptor]
@@ -185,10 +191,14 @@ class ExpressLane:
                     reply = pace.timed(session.receive, data) if data else pace.timed(session.end)
             except BlockingIOError:
                 pass
-            except OSError:
-                self._end(connection, RESET)
+            except SSLWantWriteError:  # new keys, for which the client takes no answer
+                self._let_go(connection)
+            except OSError as error:
+                self._end(connection, why_broken(error))
             except BaseException:  # a fault of ours: a session raises none of a cipher's
-                log.exception("internal error on the connection of %s", connection.peer)
+                log.exception(
+                    "internal error on the connection of %(peer)s", {"peer": connection.peer}
+                )
                 self._end(connection, "internal error")
             else:
                 if reply:
@@ -203,14 +213,14 @@ class ExpressLane:
                     self._finish(connection)
         self._send(replies)
 
-    def _send(self, replies: list[tuple[PlainConnection, bytes]]) -> None:
+    def _send(self, replies: list[tuple[SocketConnection, bytes]]) -> None:
         for connection, reply in replies:
             try:
                 sent = connection.socket.send(reply, _AT_ONCE)
             except BlockingIOError:
                 sent = 0
-            except OSError:
-                self._end(connection, RESET)
+            except OSError as error:
+                self._end(connection, why_broken(error))
                 continue
             connection.sent += sent
             if sent < len(reply):
@@ -229,7 +239,7 @@ class ExpressLane:
             self._epoll.unregister(descriptor)
             stopped.set()
 
-    def _finish(self, connection: PlainConnection) -> None:
+    def _finish(self, connection: SocketConnection) -> None:
         if connection.session.closed is Closed.END_OF_INPUT:
             self._end(connection, Closed.END_OF_INPUT)
         else:
@@ -254,17 +264,17 @@ class ExpressLane:
                 if connection.input_deadline() <= now and not is_readable(connection.socket):
                     self._let_go(connection)
 
-    def _let_go(self, connection: PlainConnection) -> None:
+    def _let_go(self, connection: SocketConnection) -> None:
         descriptor = connection.socket.fileno()
         del self._quiet[descriptor]
         self._epoll.unregister(descriptor)
         self._leave(connection)
 
-    def _end(self, connection: PlainConnection, reason: str) -> None:
+    def _end(self, connection: SocketConnection, reason: str) -> None:
         del self._quiet[connection.socket.fileno()]
         connection.tell_end(reason)
         self._over(connection)
 
-    def _cut(self, connection: PlainConnection) -> None:
+    def _cut(self, connection: SocketConnection) -> None:
         connection.tell_end("cut")
         self._over(connection)

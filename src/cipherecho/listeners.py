@@ -10,6 +10,7 @@ import stat
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import trio
 
@@ -24,7 +25,14 @@ from cipherecho.endpoint import (
 from cipherecho.tls import Certificates
 from cipherecho.variables import VariableError
 
-__all__ = ["ListenError", "TlsListener", "endpoint_of", "open_listeners"]
+__all__ = [
+    "ListenError",
+    "Listener",
+    "TlsListener",
+    "endpoint_of",
+    "open_listeners",
+    "transport_of",
+]
 
 # What an inherited socket may be of; the last is of Linux alone.
 _FAMILIES = [getattr(socket, name, None) for name in ("AF_INET", "AF_INET6", "AF_UNIX", "AF_VSOCK")]
@@ -85,10 +93,13 @@ class TlsListener:
     certificates: Certificates
 
 
+Listener: TypeAlias = trio.SocketListener | TlsListener
+
+
 @asynccontextmanager
 async def open_listeners(
     endpoints: Iterable[Endpoint], certificates: Certificates | None = None
-) -> AsyncIterator[list[trio.SocketListener | TlsListener]]:
+) -> AsyncIterator[list[Listener]]:
     """Listen at all of `endpoints`, or at none, and close the listeners at the end.
 
     They come in the order of the endpoints.  A host name with several addresses makes a
@@ -273,7 +284,12 @@ def _open_vsock(cid: int, port: int) -> trio.SocketListener:
     return trio.SocketListener(trio.socket.from_stdlib_socket(vsock))
 
 
-def endpoint_of(listener: trio.SocketListener | TlsListener) -> Endpoint:
+def transport_of(listener: Listener) -> trio.SocketListener:
+    """Return what listens below TLS, if that is spoken."""
+    return listener.listener if isinstance(listener, TlsListener) else listener
+
+
+def endpoint_of(listener: Listener) -> Endpoint:
     """Return where `listener` really listens, with the port that the system picked.
 
     An inherited socket has the endpoint that it is bound to.  The mode of a Unix socket is

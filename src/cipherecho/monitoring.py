@@ -16,7 +16,7 @@ import trio
 
 from cipherecho.connection_task import close_gently
 from cipherecho.endpoint import Endpoint
-from cipherecho.listeners import endpoint_of
+from cipherecho.listeners import Listener, endpoint_of, transport_of
 from cipherecho.metrics import Metrics, Watched
 from cipherecho.printable import printable
 
@@ -40,7 +40,7 @@ _RETRY_SECONDS = 0.25
 
 
 async def serve_metrics(
-    listeners: Sequence[trio.SocketListener],
+    listeners: Sequence[Listener],
     services: Mapping[str, Watched],
     *,
     ready: Callable[[], bool],
@@ -52,7 +52,7 @@ async def serve_metrics(
     with 10,000 connections: listen where only those can connect who watch the server.
 
     Args:
-      listeners: where they connect; whoever opened them closes them.
+      listeners: where they connect; whoever opened them closes them.  TLS is not spoken here.
       services: what is watched, by the name that it has in metrics; asked anew each time.
       ready: returns whether new clients are welcome, so that a load balancer sends some.
       task_status: started with the endpoints of `listeners`, in their order, with the
@@ -79,7 +79,7 @@ async def serve_metrics(
 
     async with trio.open_nursery() as nursery:
         for listener in listeners:
-            nursery.start_soon(accept, listener)
+            nursery.start_soon(accept, transport_of(listener))
         task_status.started([endpoint_of(listener) for listener in listeners])
 
 

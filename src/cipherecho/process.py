@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import trio
 
+from cipherecho.admission import MOST_REFUSALS
 from cipherecho.allocation import keep_freed_blocks
-from cipherecho.cipher import Cipher
-from cipherecho.descriptors import allow_descriptors
+from cipherecho.descriptors import allow_descriptors, descriptors_left
 from cipherecho.endpoint import Endpoint
-from cipherecho.limits import Limits
-from cipherecho.listeners import open_listeners
-from cipherecho.server import MOST_REFUSALS, serve
-from cipherecho.session import Reply, Reset
+from cipherecho.listeners import Listener, open_listeners
+from cipherecho.server import serve
+from cipherecho.service import Service
+from cipherecho.service_manager import ServiceManager
+from cipherecho.tally import Tally
+from cipherecho.tls import Certificates, TlsError
 
 __all__ = ["run"]
+
+log = logging.getLogger("cipherecho")
 
 # A worker thread that codes in pure Python keeps the interpreter until somebody has
 # asked for it for so long, and each receive and send of the server asks anew. With
@@ -28,55 +34,197 @@ _SWITCH_INTERVAL_SECONDS = 0.0002
 
 
 def run(
-    endpoints: Sequence[Endpoint],
-    cipher: Cipher,
-    limits: Limits,
+    services: Sequence[Service],
     *,
-    reply: Reply,
-    reset: Reset,
     express: bool,
-    announce: Callable[[Endpoint], None],
+    announce: Callable[[str, Endpoint], None],
+    metrics: Endpoint | None = None,
+    drain_delay: float = 0,
 ) -> int:
-    """Serve at `endpoints` until signals end it, and return the exit status.
+    """Serve all of `services` until signals end it, and return the exit status.
 
-    The first SIGTERM or SIGINT shuts the server down in order, and the status is 0.  A
-    second one ends it at once, and the status is 128 plus the signal's number.
-    `announce` is called with each endpoint once clients can connect to it; the rest is
-    as in :func:`~cipherecho.server.serve`.
+    The first SIGTERM or SIGINT shuts the services down in order, and the status is 0.  A
+    second one ends them at once, and the status is 128 plus the signal's number.  SIGHUP
+    has certificates read again, if there are any.
+
+    Args:
+      services: what is served where.  If they want more connections together than the
+        process may have descriptors, each gets its share.
+      express: as in :func:`~cipherecho.server.serve`.
+      announce: called with "listening" and each endpoint, once clients can connect to all of
+        them, and with "metrics" and where those are.
+      metrics: where to serve metrics and probes, until all services have ended.
+      drain_delay: for how many seconds `/readyz` says no, after the first signal, before
+        the services stop accepting.
 
     Raises:
       ListenError: the system refuses one of the endpoints; none is announced then.
+      TlsError: a certificate or key can't be used.
+      VariableError: what a service manager has set in the environment makes no sense.
     """
-    serving = partial(
-        serve, cipher=cipher, limits=limits, reply=reply, reset=reset, express=express
-    )
+    certificates = [
+        None if service.tls is None else Certificates(service.tls) for service in services
+    ]
     keep_freed_blocks()
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
-    # Beside those who are served, there are those who are refused.
-    most = limits.max_connections + MOST_REFUSALS
-    return trio.run(_until_signalled, endpoints, serving, most, announce)
+    with ServiceManager() as manager:
+        process = _Process(services, certificates, express, announce, metrics, drain_delay, manager)
+        return trio.run(process.run)
 
 
-async def _until_signalled(
-    endpoints: Sequence[Endpoint],
-    serving: partial[Coroutine[Any, Any, None]],
-    most: int,
-    announce: Callable[[Endpoint], None],
-) -> int:
-    status = 0
-    shutdown = trio.Event()
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with open_listeners(endpoints) as listeners, trio.open_nursery() as nursery:
+class _Process:
+    """What the tasks of the process share."""
 
-            async def until_shut_down(task_status: trio.TaskStatus[list[Endpoint]]) -> None:
-                await serving(listeners, shutdown=shutdown, task_status=task_status)
-                nursery.cancel_scope.cancel()
+    def __init__(
+        self,
+        services: Sequence[Service],
+        certificates: Sequence[Certificates | None],
+        express: bool,
+        announce: Callable[[str, Endpoint], None],
+        metrics: Endpoint | None,
+        drain_delay: float,
+        manager: ServiceManager,
+    ) -> None:
+        self._services = services
+        self._certificates = certificates
+        self._express = express
+        self._announce = announce
+        self._metrics = metrics
+        self._drain_delay = drain_delay
+        self._manager = manager
+        self._ready = False
+        self._shutdown = trio.Event()
+        # Where each service listens, and what happens there.
+        self._tallies: list[tuple[list[Endpoint], Tally]] = []
 
-            allow_descriptors(most)
-            for endpoint in await nursery.start(until_shut_down):
-                announce(endpoint)
-            await anext(signals)
-            shutdown.set()
-            status = 128 + await anext(signals)
-            nursery.cancel_scope.cancel()
-    return status
+    async def run(self) -> int:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with AsyncExitStack() as stack:
+
+                async def opened(
+                    endpoints: Sequence[Endpoint], certificates: Certificates | None = None
+                ) -> list[Listener]:
+                    listeners = open_listeners(endpoints, certificates)
+                    return await stack.enter_async_context(listeners)
+
+                entrances = [
+                    await opened(service.endpoints, certificates)
+                    for service, certificates in zip(
+                        self._services, self._certificates, strict=True
+                    )
+                ]
+                watching = await opened([self._metrics] if self._metrics else [])
+                async with trio.open_nursery() as nursery:
+                    endpoints = await nursery.start(self._serve, entrances, nursery.cancel_scope)
+                    if watching:
+                        await self._watch(nursery, watching)
+                    if any(self._certificates):
+                        await nursery.start(self._reload_when_told)
+                    nursery.start_soon(self._manager.feed_watchdog)
+                    for endpoint in endpoints:
+                        self._announce("listening", endpoint)
+                    self._ready = True
+                    self._manager.ready()
+                    status = await self._until_signalled(signals)
+                    nursery.cancel_scope.cancel()
+                    return status
+        return 0
+
+    async def _serve(
+        self,
+        entrances: Sequence[Sequence[Listener]],
+        everything: trio.CancelScope,
+        task_status: trio.TaskStatus[list[Endpoint]],
+    ) -> None:
+        """Run all services; when they have shut down, the rest need not go on."""
+        endpoints: list[Endpoint] = []
+        async with trio.open_nursery() as serving:
+            for service, listeners in zip(_with_shares(self._services), entrances, strict=True):
+                tally = Tally()
+                theirs = await serving.start(
+                    partial(
+                        serve,
+                        listeners,
+                        service.cipher,
+                        service.limits,
+                        reply=service.reply,
+                        reset=service.reset,
+                        proxies=service.proxies,
+                        express=self._express,
+                        tally=tally,
+                        shutdown=self._shutdown,
+                    )
+                )
+                self._tallies.append((theirs, tally))
+                endpoints += theirs
+            task_status.started(endpoints)
+        everything.cancel()
+
+    async def _watch(self, nursery: trio.Nursery, listeners: Sequence[Listener]) -> None:
+        """Begin to serve metrics and probes."""
+        from cipherecho.metrics import Watched
+        from cipherecho.monitoring import serve_metrics
+
+        watched = {
+            " ".join(map(str, endpoints)): Watched(
+                tally,
+                service.limits.max_connections,
+                certificates.expires if certificates else None,
+            )
+            for service, certificates, (endpoints, tally) in zip(
+                self._services, self._certificates, self._tallies, strict=True
+            )
+        }
+        serving = partial(serve_metrics, listeners, watched, ready=lambda: self._ready)
+        for endpoint in await nursery.start(serving):
+            self._announce("metrics", endpoint)
+
+    async def _until_signalled(self, signals: AsyncIterator[int]) -> int:
+        """Shut down in order at the first signal; return the status for the second."""
+        await anext(signals)
+        self._ready = False
+        self._manager.stopping()
+        with trio.move_on_after(self._drain_delay) as delay:
+            number = await anext(signals)
+        if delay.cancelled_caught:
+            self._shutdown.set()
+            number = await anext(signals)
+        return 128 + number
+
+    async def _reload_when_told(self, task_status: trio.TaskStatus[None]) -> None:
+        with trio.open_signal_receiver(signal.SIGHUP) as signals:
+            task_status.started()
+            async for _ in signals:
+                self._manager.reloading()
+                for certificates in filter(None, self._certificates):
+                    try:
+                        certificates.reload()
+                    except TlsError as error:
+                        log.error(  # noqa: TRY400
+                            "the certificates in use are kept: %(problem)s",
+                            {"problem": str(error)},
+                        )
+                    else:
+                        log.info("certificates reloaded: new connections get them")
+                self._manager.ready()
+
+
+def _with_shares(services: Sequence[Service]) -> Sequence[Service]:
+    """Let the process open as many descriptors as all need, or return what each may have."""
+    wanted = sum(service.limits.max_connections + MOST_REFUSALS for service in services)
+    allow_descriptors(wanted)
+    share = descriptors_left() / wanted
+    if share >= 1 or len(services) == 1:  # a service by itself sees to it
+        return services
+    log.warning(
+        "all services together can't have their connections: the limit of open files "
+        "(ulimit -n) leaves %(percent)d%% for each",
+        {"percent": int(100 * share)},
+    )
+    return [
+        replace(service, limits=replace(service.limits, max_connections=most))
+        for service in services
+        for most in [
+            max(1, int((service.limits.max_connections + MOST_REFUSALS) * share) - MOST_REFUSALS)
+        ]
+    ]

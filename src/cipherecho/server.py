@@ -9,40 +9,46 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import trio
 
+from cipherecho.admission import MOST_REFUSALS, Admission
 from cipherecho.chain import chain
 from cipherecho.cipher import Cipher
-from cipherecho.connection import PlainConnection, Terms
+from cipherecho.connection import Socket, SocketConnection, Terms
 from cipherecho.connection_task import ConnectionTask, close_gently
-from cipherecho.descriptors import descriptors_left
 from cipherecho.endpoint import Endpoint
 from cipherecho.express_lane import ExpressLane, has_express_lane
 from cipherecho.limits import Limits
-from cipherecho.listeners import endpoint_of
+from cipherecho.listeners import Listener, TlsListener, endpoint_of, transport_of
 from cipherecho.pace import Pace
 from cipherecho.printable import shown
+from cipherecho.prologue import PrologueError, receive_proxy_header, shake_hands
+from cipherecho.proxies import Proxies
 from cipherecho.recurring import Failures, Seldom
 from cipherecho.session import Reply, Reset, Session, error_line
 from cipherecho.sockets import is_readable, peer_name, plain_listener
+from cipherecho.tally import Tally
+from cipherecho.tls import Certificates
+from cipherecho.tls_socket import TlsSocket, TlsStream
 
-__all__ = ["MOST_REFUSALS", "serve"]
+__all__ = ["serve"]
 
 log = logging.getLogger("cipherecho")
-
-# How many clients at once are told that the server is full; those after them wait
-# in the backlog. It bounds what a flood of connections costs.
-MOST_REFUSALS = 64
 
 # How long a client that is refused may be silent before it is closed. It has seldom sent
 # anything, so it is in little danger of a reset; and others wait to be told the same.
 _REFUSAL_SECONDS = 0.25
 _REFUSAL_SECONDS_AT_SHUTDOWN = 0.02
+
+# It gets so long for a TLS handshake before it is told: some round trips around the world.
+_REFUSAL_HANDSHAKE_SECONDS = 2.0
+
+# At shutdown, clients that are still in a handshake or a PROXY header get so long for it.
+_PROLOGUE_SECONDS_AT_SHUTDOWN = 1.0
 
 # At shutdown, connections in the backlog are accepted for so long: enough for as many
 # as a backlog holds, and an end for a flood of new ones.
@@ -79,13 +85,15 @@ _BROKEN_IN_BACKLOG = {
 
 
 async def serve(
-    listeners: Sequence[trio.SocketListener],
+    listeners: Sequence[Listener],
     cipher: Cipher,
     limits: Limits | None = None,
     *,
     reply: Reply = Reply.BOTH,
     reset: Reset = Reset.CONNECTION,
+    proxies: Proxies | None = None,
     express: bool = True,
+    tally: Tally | None = None,
     shutdown: trio.Event | None = None,
     task_status: trio.TaskStatus[list[Endpoint]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -98,12 +106,16 @@ async def serve(
 
     Args:
       listeners: where clients connect; the server's alone until this returns, and closed then.
+        Those of a :class:`~cipherecho.listeners.TlsListener` begin with a TLS handshake.
       cipher: a cipher of any shape that the contract has; all connections share it.
       limits: what a client may take; the defaults of :class:`Limits` if None.
       reply: what a line is answered with.
       reset: where the cipher's state starts afresh.
+      proxies: the peers that have to begin, before TLS, with a PROXY header, which says whom
+        they speak for; none if None.
       express: answer quiet connections by the express lane, where the platform has what it
         needs; clients see no difference but the speed.
+      tally: where connections are counted, for whoever watches the server.
       shutdown: when it is set, the server accepts what waits in the backlog and no more,
         answers every complete line that it has received, closes its connections, and
         returns within ``limits.grace`` seconds.  Cancelling cuts all of this short.
@@ -118,24 +130,33 @@ async def serve(
     with ExitStack() as stack:
         try:
             entrances = [
-                _Entrance(listener, stack.enter_context(plain_listener(listener)))
+                _Entrance(listener, stack.enter_context(plain_listener(transport_of(listener))))
                 for listener in listeners
             ]
-            server = _Server(cipher, limits or Limits(), reply, reset, express=express)
+            server = _Server(
+                chain([cipher]),
+                limits or Limits(),
+                reply,
+                reset,
+                proxies or Proxies(),
+                tally or Tally(),
+                express=express,
+            )
             await server.run(entrances, trio.Event() if shutdown is None else shutdown, task_status)
         finally:
             for listener in listeners:
-                await trio.aclose_forcefully(listener)
+                await trio.aclose_forcefully(transport_of(listener))
 
 
-@dataclass
 class _Entrance:
     """A listener, and a plain socket that accepts for it without waiting."""
 
-    listener: trio.SocketListener
-    plain: socket.socket
-    error: OSError | None = None
-    """Why it could not."""
+    def __init__(self, listener: Listener, plain: socket.socket) -> None:
+        self.listener = listener
+        self.plain = plain
+        self.certificates = listener.certificates if isinstance(listener, TlsListener) else None
+        self.error: OSError | None = None
+        """Why it could not accept."""
 
 
 class _Server:
@@ -147,27 +168,36 @@ class _Server:
         limits: Limits,
         reply: Reply,
         reset: Reset,
+        proxies: Proxies,
+        tally: Tally,
         *,
         express: bool,
     ) -> None:
-        cipher = chain([cipher])
         self._limits = limits
         self._new = Session(cipher, reply=reply, reset=reset, max_line=limits.max_line)
         self._terms = Terms(
-            limits, Pace(cipher), trio.CapacityLimiter(limits.max_workers), Failures().report
+            limits, Pace(cipher), trio.CapacityLimiter(limits.max_workers), Failures().report, tally
         )
-        self._most = _affordable(limits.max_connections)
-        self._places = _Places(self._most + MOST_REFUSALS)
-        self._serving = 0  # counted when accepted, so that who came first is served
+        self._proxies = proxies
+        self._admission = Admission(limits, tally)
+        self._tally = tally
         self._lane = (
             ExpressLane(self._terms, self._start_task, self._over)
             if express and has_express_lane()
             else None
         )
-        self._tasks: set[ConnectionTask] = set()
+        # Those that are driven by tasks; without one yet if that is about to start.
+        self._tasks: dict[SocketConnection, ConnectionTask | None] = {}
+        self._beginning: set[trio.CancelScope] = set()
+        self._refusing = 0
         self._draining = False
         self._exhausted = Seldom()
-        self._full = Seldom()
+        tally.open = self._open
+
+    def _open(self) -> Iterator[SocketConnection]:
+        yield from self._tasks
+        if self._lane is not None:
+            yield from self._lane
 
     async def run(
         self,
@@ -185,14 +215,16 @@ class _Server:
                 await shutdown.wait()
                 accepting.cancel_scope.cancel()
             self._connections.cancel_scope.deadline = trio.current_time() + self._limits.grace
-            log.info("shutting down: connections=%(connections)d", {"connections": self._serving})
+            log.info(
+                "shutting down: connections=%(connections)d", {"connections": self._tally.serving}
+            )
             self._drain()
             last = trio.current_time() + _MOST_ACCEPTING_SECONDS
             for entrance in entrances:
                 while is_readable(entrance.plain) and trio.current_time() < last:
                     await self._accept(entrance)
                 entrance.plain.close()
-                await entrance.listener.aclose()
+                await transport_of(entrance.listener).aclose()
         if self._connections.cancel_scope.cancelled_caught:
             log.warning(
                 "shutdown took longer than %(grace)g s: what was left was cut",
@@ -201,11 +233,19 @@ class _Server:
 
     def _drain(self) -> None:
         self._draining = True
-        for task in self._tasks:
-            task.drain()
+        for task in self._tasks.values():
+            if task is not None:
+                task.drain()
+        for scope in self._beginning:
+            self._hurry(scope)
         if self._lane is not None:
             self._lane.clear()
             self._lane = None
+
+    @staticmethod
+    def _hurry(scope: trio.CancelScope) -> None:
+        last = trio.current_time() + _PROLOGUE_SECONDS_AT_SHUTDOWN
+        scope.deadline = min(scope.deadline, last)
 
     async def _accept_forever(self, entrance: _Entrance) -> None:
         while True:
@@ -213,9 +253,9 @@ class _Server:
 
     async def _accept(self, entrance: _Entrance) -> None:
         """Accept whoever waits or comes next, or wait a little if the system can't."""
-        await self._places.wait_for_one()
+        await self._admission.wait_for_place()
         if self._lane is None:
-            await trio.lowlevel.wait_readable(entrance.listener.socket)
+            await trio.lowlevel.wait_readable(entrance.plain)
             self._accept_waiting(entrance)
         else:
             await self._lane.accept_from(entrance.plain, partial(self._accept_waiting, entrance))
@@ -224,7 +264,9 @@ class _Server:
             return
         if error.errno not in _EXHAUSTED:
             raise error
-        self._exhausted.warn(f"can't accept connections for now: {error.strerror}")
+        self._exhausted.warn(
+            "can't accept connections for now: %(problem)s", {"problem": error.strerror}
+        )
         await trio.sleep(_RETRY_SECONDS)
 
     def _accept_waiting(self, entrance: _Entrance) -> bool:
@@ -233,13 +275,20 @@ class _Server:
         Accepting by Trio would cost a turn of its scheduler for each, so the plain socket is
         asked.
         """
+        admission = self._admission
         try:
             for _ in range(_MOST_ACCEPTED_AT_ONCE):
-                if not self._places.free:
+                if not admission.places:
                     return False
                 client, address = entrance.plain.accept()
-                self._places.free -= 1
-                self._welcome(client, address)
+                admission.places -= 1
+                self._tally.accepted += 1
+                if self._proxies and address in self._proxies:
+                    self._connections.start_soon(
+                        self._receive_header, client, address, entrance.certificates
+                    )
+                else:
+                    self._welcome(client, address, entrance.certificates)
         except BlockingIOError:
             pass  # that were all
         except OSError as error:
@@ -248,16 +297,89 @@ class _Server:
                 return False
         return True
 
-    def _welcome(self, client: socket.socket, address: object) -> None:
-        """Have an accepted connection served or refused; it has a place."""
-        if self._serving >= self._most:
-            self._connections.start_soon(self._refuse, client)
-            return
-        self._serving += 1
-        peer = peer_name(address)
-        self._drive(PlainConnection(self._new.fresh(), self._terms, peer, client))
+    def _welcome(
+        self,
+        client: socket.socket,
+        address: object,
+        certificates: Certificates | None,
+        until: float | None = None,
+    ) -> None:
+        """Have a client served or refused, of whom it is known who it is; it has a place."""
+        refusal = self._admission.admit(address)
+        if refusal is not None:
+            self._admission.refused(refusal, peer_name(address))
+            if self._refusing < MOST_REFUSALS:
+                self._refusing += 1
+                self._connections.start_soon(self._refuse, client, certificates, refusal)
+            else:
+                self._close(client)
+        elif certificates is None:
+            self._drive(self._connection(client, address))
+        else:
+            self._connections.start_soon(self._secure, client, address, certificates, until)
 
-    def _drive(self, connection: PlainConnection) -> None:
+    def _connection(self, client: Socket, address: object) -> SocketConnection:
+        source = address if self._admission.counts_sources else None
+        return SocketConnection(self._new.fresh(), self._terms, peer_name(address), client, source)
+
+    @contextmanager
+    def _prologue(self, part: str, address: object, until: float | None) -> Iterator[None]:
+        """Bound the time until a client's first line can come, and tell what went wrong."""
+        if until is None:
+            until = trio.current_time() + self._limits.handshake_timeout
+        problem = ""
+        try:
+            with trio.CancelScope(deadline=until) as scope:
+                if self._draining:
+                    self._hurry(scope)
+                self._beginning.add(scope)
+                try:
+                    yield
+                finally:
+                    self._beginning.discard(scope)
+        except PrologueError as error:
+            problem = str(error)
+        if scope.cancelled_caught:
+            problem = "it took too long"
+        if problem:
+            self._admission.refused(part, peer_name(address), problem)
+
+    async def _receive_header(
+        self, client: socket.socket, address: object, certificates: Certificates | None
+    ) -> None:
+        """Welcome the client that a proxy speaks for, once it has said who that is."""
+        until = trio.current_time() + self._limits.handshake_timeout
+        header = None
+        try:
+            with self._prologue("PROXY header", address, until):
+                header = await receive_proxy_header(client)
+        finally:
+            if header is None:
+                self._close(client)
+        if header is not None:
+            # A proxy that speaks for nobody, to see whether we are alive, is the client itself.
+            self._welcome(client, header.source or address, certificates, until)
+
+    async def _secure(
+        self,
+        client: socket.socket,
+        address: object,
+        certificates: Certificates,
+        until: float | None,
+    ) -> None:
+        """Have a client served after its TLS handshake."""
+        secured = None
+        try:
+            with self._prologue("TLS handshake", address, until):
+                secured = await shake_hands(client, certificates.context)
+        finally:
+            if secured is None:
+                self._admission.leave(address)
+                self._close(client)
+        if secured is not None:
+            self._drive(self._connection(secured, address))
+
+    def _drive(self, connection: SocketConnection) -> None:
         """Have a connection that is quiet served by the lane, if there is one, or by a task."""
         if self._lane is None or self._terms.pace.slow:
             self._start_task(connection)
@@ -265,19 +387,21 @@ class _Server:
         try:
             self._lane.enter(connection)
         except OSError:  # the system allows no more descriptors in such a set
-            self._connections.start_soon(self._serve, connection, None)
+            self._start_task(connection, stay=True)
 
-    def _start_task(self, connection: PlainConnection) -> None:
-        until_quiet = None if self._lane is None else connection.socket
+    def _start_task(self, connection: SocketConnection, *, stay: bool = False) -> None:
+        """Have a connection served by a task, to `stay` there or to come back when it is quiet."""
+        self._tasks[connection] = None
+        until_quiet = None if stay or self._lane is None else connection.socket
         self._connections.start_soon(self._serve, connection, until_quiet)
 
     # Ctrl-C is meant for the program, and arrives elsewhere; what looks like it in here is
     # a plugin's.
     @trio.lowlevel.enable_ki_protection
-    async def _serve(self, connection: PlainConnection, until_quiet: socket.socket | None) -> None:
+    async def _serve(self, connection: SocketConnection, until_quiet: Socket | None) -> None:
         """Serve a connection by this task, until it has ended or may go to the lane."""
         task = ConnectionTask(connection, _stream_of(connection.socket), until_quiet)
-        self._tasks.add(task)
+        self._tasks[connection] = task
         quiet = False
         try:
             if self._draining:
@@ -288,67 +412,46 @@ class _Server:
         except BaseException as error:
             # A cipher that fails even at being asked what it is, or an exception of its
             # own that can't be shown: nothing of it is looked at any further.
-            log.error("a cipher broke its connection: %s", shown(type(error)))  # noqa: TRY400
+            log.error(  # noqa: TRY400
+                "a cipher broke its connection: %(error)s", {"error": shown(type(error))}
+            )
         finally:
-            self._tasks.discard(task)
+            del self._tasks[connection]
             if not quiet:
                 self._over(connection)
         if quiet:
             self._drive(connection)
 
-    def _over(self, connection: PlainConnection) -> None:
+    def _over(self, connection: SocketConnection) -> None:
         """Close a connection that has ended, and give its place back."""
-        self._serving -= 1  # before its client sees the end, and may come again
-        connection.socket.close()
-        self._places.give_back()
+        self._admission.leave(connection.source)  # before its client sees the end
+        self._close(connection.socket)
 
-    async def _refuse(self, client: socket.socket) -> None:
-        """Tell a client that the server is full, and give its place back."""
-        self._full.warn(f"refused a connection: {self._most} are served, which is the limit")
+    def _close(self, client: Socket) -> None:
+        client.close()
+        self._admission.give_place_back()
+
+    async def _refuse(
+        self, client: socket.socket, certificates: Certificates | None, reason: str
+    ) -> None:
+        """Tell a client why it is not served, and give its place back."""
+        silence = _REFUSAL_SECONDS_AT_SHUTDOWN if self._draining else _REFUSAL_SECONDS
+        told: Socket = client
         try:
-            message = f"the server is full, serving {self._most}; closing, try again later"
-            silence = _REFUSAL_SECONDS_AT_SHUTDOWN if self._draining else _REFUSAL_SECONDS
-            await close_gently(_stream_of(client), error_line(message), silence)
-        except trio.BrokenResourceError:
-            pass  # it went away by itself
+            if certificates is not None:
+                with trio.fail_after(_REFUSAL_HANDSHAKE_SECONDS):
+                    told = await shake_hands(client, certificates.context)
+            last_words = error_line(self._admission.explain(reason))
+            await close_gently(_stream_of(told), last_words, silence)
+        except (PrologueError, trio.BrokenResourceError, trio.TooSlowError):
+            pass  # it went away by itself, or does not listen
         finally:
-            client.close()
-            self._places.give_back()
+            self._refusing -= 1
+            self._close(told)
 
 
-def _stream_of(client: socket.socket) -> trio.SocketStream:
+def _stream_of(client: Socket) -> trio.abc.HalfCloseableStream:
+    if isinstance(client, TlsSocket):
+        return TlsStream(client)
+    assert isinstance(client, socket.socket)
     return trio.SocketStream(trio.socket.from_stdlib_socket(client))
-
-
-def _affordable(wanted: int) -> int:
-    """Return how many connections to serve at once, `wanted` at the most."""
-    left = descriptors_left() - MOST_REFUSALS
-    if wanted <= left:
-        return wanted
-    most = max(1, int(left))
-    log.warning(
-        "serving %(most)d connections at once, not %(wanted)d: the limit of open files "
-        "(ulimit -n) leaves no more",
-        {"most": most, "wanted": wanted},
-    )
-    return most
-
-
-class _Places:
-    """Counts how many connections may still be held, so that there are never more.
-
-    A semaphore of Trio's costs several times as much, twice for each connection.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.free = number
-        self._waiting = trio.lowlevel.ParkingLot()
-
-    async def wait_for_one(self) -> None:
-        while not self.free:
-            await self._waiting.park()
-
-    def give_back(self) -> None:
-        self.free += 1
-        if self._waiting:
-            self._waiting.unpark_all()

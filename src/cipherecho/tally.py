@@ -10,6 +10,24 @@ from typing import Protocol
 __all__ = ["Tally", "Traffic"]
 
 
+# All reasons that there are, so that each is told as 0 before its first time: what grows from
+# nothing has no rate.
+_REFUSED = ("full", "source full", "source rate", "PROXY header", "TLS handshake")
+_CLOSED = (
+    "end of input",
+    "line too long",
+    "cipher failed",
+    "reset by the client",
+    "TLS error",
+    "idle",
+    "line timeout",
+    "write timeout",
+    "shutdown",
+    "cut",
+    "internal error",
+)
+
+
 @dataclass
 class Traffic:
     """What went through connections."""
@@ -49,9 +67,9 @@ class Tally:
         """Connections that are open now."""
         self.accepted = 0
         """Connections that were accepted, also those refused after that."""
-        self.refused: Counter[str] = Counter()
+        self.refused = Counter(dict.fromkeys(_REFUSED, 0))
         """Connections that were refused before their first line, by why."""
-        self.closed: Counter[str] = Counter()
+        self.closed = Counter(dict.fromkeys(_CLOSED, 0))
         """Connections that were served and have ended, by why."""
         self.seconds = 0.0
         """How long those were open, together."""

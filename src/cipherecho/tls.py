@@ -9,6 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NoReturn
 
+from cipherecho.certificate import expiry
+
 __all__ = ["Certificates", "ClientAuth", "TlsError", "TlsSettings", "TlsVersion"]
 
 
@@ -67,6 +69,7 @@ class Certificates:
         self._settings = settings
         self.context = _load(settings)
         """What a connection that is accepted now begins TLS with."""
+        self._expires = expiry(settings.certificate.read_bytes())
 
     def reload(self) -> None:
         """Load the files again, for connections from now on; those that are open keep theirs.
@@ -78,6 +81,11 @@ class Certificates:
           TlsError: as when they were first loaded; `context` stays what it was.
         """
         self.context = _load(self._settings)
+        self._expires = expiry(self._settings.certificate.read_bytes())
+
+    def expires(self) -> int:
+        """Return when the certificate in use expires, in seconds since 1970."""
+        return self._expires
 
 
 # Forward secrecy and authenticated encryption; this is for TLS 1.2, as 1.3 has nothing else.

@@ -14,6 +14,7 @@ from cipherecho.cli.parameters import chosen_cipher
 from cipherecho.endpoint import Endpoint
 from cipherecho.limits import Limits
 from cipherecho.process import run
+from cipherecho.service import Service
 from cipherecho.session import Reply, Reset
 from cipherecho.specification import Specification
 
@@ -39,19 +40,12 @@ def serve_command(
     with redirect_stdout(sys.stderr):  # a plugin may print, but not there
         chosen = chosen_cipher(cipher, decrypt=decrypt)
         with logging_to_stderr(log_level):
-            return run(
-                listen,
-                chosen,
-                limits,
-                reply=Reply(reply),
-                reset=Reset(reset),
-                express=not no_express,
-                announce=announce,
-            )
+            service = Service(listen, chosen, limits, Reply(reply), Reset(reset))
+            return run([service], express=not no_express, announce=announce)
 
 
-def _announce(stdout: int | None, endpoint: Endpoint) -> None:
-    if not endpoint.is_private:
+def _announce(stdout: int | None, what: str, endpoint: Endpoint) -> None:
+    if what == "listening" and not endpoint.is_private and not endpoint.tls:
         log.warning(
             "%(endpoint)s can be reached from other machines, and nothing on it is encrypted "
             "on its way",
@@ -61,4 +55,4 @@ def _announce(stdout: int | None, endpoint: Endpoint) -> None:
     # no standard output at all if it was closed when the program started.
     if stdout is not None:
         with suppress(OSError):
-            os.write(stdout, os.fsencode(f"listening {endpoint}\n"))
+            os.write(stdout, os.fsencode(f"{what} {endpoint}\n"))

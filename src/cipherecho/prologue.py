@@ -1,0 +1,64 @@
+"""What comes before a client's first line: whom a proxy speaks for, and the TLS handshake.
+
+Each is waited for in the client's own task, and ended by the caller's deadline.
+"""
+
+from __future__ import annotations
+
+import socket
+from ssl import SSLContext
+
+import trio
+
+from cipherecho.proxy_protocol import ProxyHeader, ProxyHeaderError, parse_proxy_header
+from cipherecho.tls_socket import TlsHandshakeError, TlsSocket, TlsStream
+
+__all__ = ["PrologueError", "receive_proxy_header", "shake_hands"]
+
+# No header is longer, by far; what is longer comes with the next look.
+_LOOK_BYTES = 4096
+
+
+class PrologueError(Exception):
+    """A client did not begin as it had to; the message says what it did, for the log."""
+
+
+async def receive_proxy_header(client: socket.socket) -> ProxyHeader:
+    """Receive the header that a proxy sends first, and not a byte of what comes after it.
+
+    When this is cancelled, the bytes that have come are lost.
+
+    Raises:
+      PrologueError: what came is no such header, or ended before it did.
+    """
+    received = b""
+    while True:
+        await trio.lowlevel.wait_readable(client)
+        try:
+            seen = client.recv(_LOOK_BYTES, socket.MSG_PEEK)
+            if not seen:
+                raise PrologueError(f"got {len(received)} bytes, then the end")
+            header = parse_proxy_header(received + seen)
+            # Whatever was seen of a header that is not complete belongs to it.
+            size = len(seen) if header is None else header.size - len(received)
+            received += client.recv(size)
+        except BlockingIOError:
+            continue  # it was readable a moment ago, or so the system said
+        except (OSError, ProxyHeaderError) as error:
+            raise PrologueError(str(error)) from error
+        if header is not None:
+            return header
+
+
+async def shake_hands(client: socket.socket, context: SSLContext) -> TlsSocket:
+    """Return a client's socket with TLS on it, after the handshake.
+
+    Raises:
+      PrologueError: the handshake failed; `client` is still to be closed.
+    """
+    secured = TlsSocket(client, context)
+    try:
+        await TlsStream(secured).do_handshake()
+    except TlsHandshakeError as error:
+        raise PrologueError(error.reason) from error
+    return secured
