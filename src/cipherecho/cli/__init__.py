@@ -11,6 +11,7 @@ import sys
 
 import click
 
+from cipherecho.cli.parameters import SettingsError
 from cipherecho.cli.root import root
 from cipherecho.printable import printable
 from cipherecho.specification import SelectionError
@@ -46,6 +47,10 @@ def _run() -> int:
     except (click.UsageError, SelectionError) as error:
         text = error.format_message() if isinstance(error, click.UsageError) else str(error)
         return _complain(text, 2)
+    except SettingsError as error:
+        for problem in error.problems:
+            _complain(problem, 2)
+        return 2
     except BrokenPipeError:
         return 0  # whoever reads has seen enough
     except OSError as error:

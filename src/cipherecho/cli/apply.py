@@ -27,8 +27,7 @@ __all__ = ["apply"]
 _BLOCK_BYTES = 64 * 1024
 
 
-@click.command()
-@cipher_options
+@click.command(params=cipher_options())
 @click.argument("files", nargs=-1, type=click.Path(allow_dash=True), metavar="[FILE]...")
 def apply(cipher: Sequence[Specification], decrypt: bool, reset: str, files: Sequence[str]) -> int:
     """Put files, or standard input, through a cipher, to standard output.

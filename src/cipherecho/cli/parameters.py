@@ -4,50 +4,83 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from math import inf, isfinite, nan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from cipherecho.cipher import Cipher
-from cipherecho.endpoint import Endpoint, EndpointError, parse_endpoint
+from cipherecho.endpoint import (
+    Endpoint,
+    EndpointError,
+    TcpEndpoint,
+    UnixEndpoint,
+    parse_endpoint,
+)
+from cipherecho.printable import printable, shown
 from cipherecho.session import Reset
 from cipherecho.specification import SelectionError, Specification, SpecificationError, parse
 
 if TYPE_CHECKING:
+    from click.types import OptionHelpExtra
+
     from cipherecho.registry import Registry
 
 __all__ = [
     "CIPHER_NAME",
     "COUNT",
+    "COUNT_OR_INF",
+    "DELAY",
     "ENDPOINT",
+    "FILE",
+    "METRICS_ENDPOINT",
+    "PEERS",
+    "RATE",
     "SECONDS",
     "SPECIFICATION",
+    "Number",
+    "Option",
+    "SettingsError",
     "chosen_cipher",
     "cipher_options",
     "installed",
-    "option",
 ]
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+class SettingsError(Exception):
+    """Some of what was asked for can't be had; `problems` has a line for each reason."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
 
 
-def option(name: str, **attributes: Any) -> Callable[[_Command], _Command]:
-    """Declare an option that can also come from the environment, as ``CIPHERECHO_NAME``."""
-    variable = "CIPHERECHO_" + name.removeprefix("--").replace("-", "_").upper()
-    return click.option(name, cls=_Option, envvar=variable, **attributes)
+class Option(click.Option):
+    """An option that can also come from the environment, as ``CIPHERECHO_NAME``."""
 
+    def __init__(self, name: str, **attributes: Any) -> None:
+        variable = "CIPHERECHO_" + name.removeprefix("--").replace("-", "_").upper()
+        super().__init__([name], envvar=variable, show_default=True, **attributes)
 
-class _Option(click.Option):
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
-        # A variable that is blank counts as not set, as one that is empty does.
+        """Return what the variable has; one that is blank counts as not set."""
         value = super().resolve_envvar_value(ctx)
         return value if value and value.strip() else None
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
+        """Return the name of the variable, if that gave the value, or that of the option."""
         return _variable_of(self, ctx) or super().get_error_hint(ctx)
+
+    def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
+        """Return the default, as people say it."""
+        extra = super().get_help_extra(ctx)
+        if extra.get("default") == str(inf):
+            extra["default"] = "no limit"
+        return extra
 
 
 def _variable_of(parameter: click.Parameter | None, ctx: click.Context | None) -> str | None:
@@ -104,56 +137,120 @@ class _EndpointType(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(error), param, ctx)
 
 
-class _Positive(click.ParamType):  # type: ignore[type-arg]
-    """A number that is more than 0, as every limit is."""
+class _MetricsEndpoint(_EndpointType):
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Endpoint:
+        endpoint = super().convert(value, param, ctx)
+        if not isinstance(endpoint, TcpEndpoint | UnixEndpoint) or endpoint.tls:
+            self.fail(f"got {value!r}, expected tcp://HOST:PORT or unix:///PATH", param, ctx)
+        return endpoint
 
-    def __init__(self, name: str, kind: type[int] | type[float], expected: str) -> None:
+
+class _Peers(click.ParamType):  # type: ignore[type-arg]
+    """A network, an address, or what else :class:`~cipherecho.proxies.Proxies` takes."""
+
+    name = "cidr"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from cipherecho.proxies import Proxies
+
+        try:
+            Proxies([value])
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        return rv.replace(",", " ").split()
+
+
+class _File(click.Path):
+    """The path of a file, which is looked at by whoever needs it."""
+
+    def __init__(self) -> None:
+        super().__init__(readable=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "" or "\0" in str(value):
+            self.fail(f"got {value!r}, expected the path of a file", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Number(click.ParamType):  # type: ignore[type-arg]
+    """A number that is more than 0, as every limit is, or perhaps 0 too.
+
+    `kind` makes it of text and of other numbers, and raises ValueError or OverflowError
+    for those it does not take; `expected` tells people what it takes.
+    """
+
+    def __init__(
+        self, name: str, kind: Callable[[Any], float], expected: str, *, zero: bool = False
+    ) -> None:
         self.name = name
+        self.expected = expected
         self._kind = kind
-        self._expected = expected
+        self._zero = zero
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
+        """Return the number, or refuse it."""
         try:
             number = self._kind(value)
-        except ValueError:
-            number = 0
-        if not number > 0:  # nor is NaN
-            self.fail(f"got {value!r}, expected {self._expected}", param, ctx)
+        except (ValueError, OverflowError):
+            number = nan
+        if not (number > 0 or (self._zero and number == 0)):  # nor is NaN
+            self.fail(f"got {printable(shown(value, repr))}, expected {self.expected}", param, ctx)
         return number
 
 
+def _whole(value: Any) -> float:
+    # int() would cut a number of a file that is not whole.
+    return nan if isinstance(value, float) and not value.is_integer() else int(value)
+
+
+def _whole_or_inf(value: Any) -> float:
+    return inf if str(value).strip().lower() == "inf" else _whole(value)
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    return number if isfinite(number) else nan
+
+
 CIPHER_NAME = CipherName()
-COUNT = _Positive("count", int, "a whole number, 1 or more")
+COUNT = Number("count", _whole, "a whole number, 1 or more")
+COUNT_OR_INF = Number("count", _whole_or_inf, "a whole number, 1 or more ('inf' for no limit)")
+DELAY = Number("seconds", _finite, "seconds, 0 or more", zero=True)
 ENDPOINT = _EndpointType()
+FILE = _File()
+METRICS_ENDPOINT = _MetricsEndpoint()
+PEERS = _Peers()
+RATE = Number("rate", float, "connections a second, more than 0 ('inf' for no limit)")
+SECONDS = Number("seconds", float, "seconds, more than 0 ('inf' for ever)")
 SPECIFICATION = _CipherSpecification()
-SECONDS = _Positive("seconds", float, "seconds, more than 0 ('inf' for ever)")
 
 
-def cipher_options(command: _Command) -> _Command:
-    """Declare the options that say which cipher, as every command that codes has them."""
-    for declare in (
-        option(
-            "--reset",
-            type=click.Choice([reset.value for reset in Reset]),
-            default=Reset.CONNECTION.value,
-            show_default=True,
-            help="Where the cipher's state starts afresh.",
-        ),
-        option("--decrypt", is_flag=True, help="Undo the cipher, the last stage first."),
-        option(
+def cipher_options(kind: type[Option] = Option) -> list[click.Parameter]:
+    """Return the options that say which cipher, as every command that codes has them."""
+    return [
+        kind(
             "--cipher",
             type=SPECIFICATION,
             multiple=True,
             default=["rot13"],
-            show_default=True,
             metavar="SPEC",
             help="A cipher by name, with its options: caesar:5. Repeat it for a chain.",
         ),
-    ):
-        command = declare(command)
-    return command
+        kind("--decrypt", is_flag=True, help="Undo the cipher, the last stage first."),
+        kind(
+            "--reset",
+            type=click.Choice([reset.value for reset in Reset]),
+            default=Reset.CONNECTION.value,
+            help="Where the cipher's state starts afresh.",
+        ),
+    ]
 
 
 def installed() -> Registry:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+import sys
+from contextlib import redirect_stdout
 from importlib import import_module
+from itertools import chain
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from cipherecho import __version__
-from cipherecho.cli.parameters import COUNT, ENDPOINT, SECONDS, cipher_options, option
-from cipherecho.limits import Limits
-from cipherecho.session import Reply
+from cipherecho.cli.server_options import SECTIONS
 
 __all__ = ["root"]
-
-_DEFAULT_ENDPOINT = "tcp://127.0.0.1:8013"
 
 _COMMANDS = {
     "apply": "Put files or standard input through a cipher.",
@@ -43,10 +41,20 @@ class _Root(click.Group):
         if args and args[0] not in _COMMANDS:
             if ctx.resilient_parsing:  # a shell completes, and wants no complaints
                 return None, None, args
+            from difflib import get_close_matches
+
             near = get_close_matches(args[0], _COMMANDS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {' and '.join(_COMMANDS)}"
             raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with_heading = set(chain.from_iterable(SECTIONS.values()))
+        others = [one for one in self.get_params(ctx) if one not in with_heading]
+        for heading, options in {**SECTIONS, "This program": others}.items():
+            with formatter.section(heading):
+                formatter.write_dl(filter(None, (one.get_help_record(ctx) for one in options)))
+        self.format_commands(ctx, formatter)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # From the table above: help imports no command.
@@ -60,100 +68,14 @@ class _Root(click.Group):
 
 @click.group(
     cls=_Root,
+    params=list(chain.from_iterable(SECTIONS.values())),
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
     epilog="Every option can come from the environment: CIPHERECHO_MAX_LINE=99 is --max-line 99.",
 )
-@cipher_options
-@option(
-    "--listen",
-    type=ENDPOINT,
-    multiple=True,
-    default=[_DEFAULT_ENDPOINT],
-    show_default=True,
-    metavar="URL",
-    help="tcp://HOST:PORT, unix:///PATH, HOST:PORT, or PORT of 127.0.0.1; port 0 picks a free "
-    "one. Repeat it to listen at several.",
-)
-@option(
-    "--reply",
-    type=click.Choice([Reply.BOTH.value, Reply.CIPHER.value]),
-    default=Reply.BOTH.value,
-    show_default=True,
-    help="Send each line and its code, or its code alone.",
-)
-@option(
-    "--max-line",
-    type=COUNT,
-    default=Limits.max_line,
-    show_default=True,
-    metavar="BYTES",
-    help="The longest line, without its ending.",
-)
-@option(
-    "--max-connections",
-    type=COUNT,
-    default=Limits.max_connections,
-    show_default=True,
-    metavar="N",
-    help="How many clients are served at once.",
-)
-@option(
-    "--max-workers",
-    type=COUNT,
-    default=Limits.max_workers,
-    show_default=True,
-    metavar="N",
-    help="How many threads a slow cipher may have.",
-)
-@option(
-    "--idle-timeout",
-    type=SECONDS,
-    default=Limits.idle_timeout,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long a client may send nothing ('inf' for ever).",
-)
-@option(
-    "--line-timeout",
-    type=SECONDS,
-    default=Limits.line_timeout,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long a line may take once it has begun.",
-)
-@option(
-    "--write-timeout",
-    type=SECONDS,
-    default=Limits.write_timeout,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long a client may take to take a reply.",
-)
-@option(
-    "--grace",
-    type=SECONDS,
-    default=Limits.grace,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long a shutdown may take.",
-)
-@option(
-    "--no-express",
-    is_flag=True,
-    help="Serve each connection by a task of its own, not all quiet ones by one task, as "
-    "otherwise on Linux. Clients see no difference but the speed.",
-)
-@option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    show_default=True,
-    help="What is told on standard error.",
-)
 @click.version_option(__version__, message="cipherecho %(version)s")
 @click.pass_context
-def root(ctx: click.Context, /, **options: Any) -> int | None:
+def root(ctx: click.Context, /, *, check_config: bool, **_: Any) -> int | None:
     """Answer each line that a client sends with the line and its cipher.
 
     \b
@@ -167,9 +89,16 @@ def root(ctx: click.Context, /, **options: Any) -> int | None:
     if ctx.invoked_subcommand is not None:
         _refuse_options_before(ctx, ctx.invoked_subcommand)
         return None
+    from cipherecho.cli.configuration import configuration_of
+
+    with redirect_stdout(sys.stderr):  # a plugin may print, but not there
+        configuration = configuration_of(ctx)
+    if check_config:
+        click.echo(f"configuration ok\n{configuration.summary}")
+        return 0
     from cipherecho.cli.serve import serve_command
 
-    return serve_command(**options)
+    return serve_command(configuration)
 
 
 def _refuse_options_before(ctx: click.Context, command: str) -> None:

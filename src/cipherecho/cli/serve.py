@@ -1,47 +1,48 @@
-"""Serving: from options to a running server."""
+"""Serving: from a configuration to a running server."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
-from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
 from functools import partial
 
-from cipherecho.cli.log import logging_to_stderr
-from cipherecho.cli.parameters import chosen_cipher
+from cipherecho.cli.configuration import Configuration
+from cipherecho.cli.log import LogFormat, logging_to_stderr
+from cipherecho.cli.parameters import SettingsError
 from cipherecho.endpoint import Endpoint
-from cipherecho.limits import Limits
 from cipherecho.process import run
-from cipherecho.service import Service
-from cipherecho.session import Reply, Reset
-from cipherecho.specification import Specification
+from cipherecho.tls import TlsError
+from cipherecho.variables import VariableError
 
 __all__ = ["serve_command"]
 
 log = logging.getLogger("cipherecho")
 
 
-def serve_command(
-    *,
-    cipher: Sequence[Specification],
-    decrypt: bool,
-    reset: str,
-    listen: Sequence[Endpoint],
-    reply: str,
-    no_express: bool,
-    log_level: str,
-    **bounds: float,
-) -> int:
-    """Serve until a signal ends it; return the exit status."""
-    limits = Limits(**bounds)  # type: ignore[arg-type]
+def serve_command(configuration: Configuration) -> int:
+    """Serve until a signal ends it; return the exit status.
+
+    Raises:
+      SettingsError: a certificate has changed since it was looked at, or what a service
+        manager has set in the environment makes no sense.
+    """
     announce = partial(_announce, None if sys.stdout is None else sys.stdout.fileno())
-    with redirect_stdout(sys.stderr):  # a plugin may print, but not there
-        chosen = chosen_cipher(cipher, decrypt=decrypt)
-        with logging_to_stderr(log_level):
-            service = Service(listen, chosen, limits, Reply(reply), Reset(reset))
-            return run([service], express=not no_express, announce=announce)
+    with (
+        redirect_stdout(sys.stderr),  # a plugin may print, but not there
+        logging_to_stderr(configuration.log_level, LogFormat(configuration.log_format)),
+    ):
+        try:
+            return run(
+                configuration.services,
+                express=configuration.express,
+                announce=announce,
+                metrics=configuration.metrics,
+                drain_delay=configuration.drain_delay,
+            )
+        except (TlsError, VariableError) as error:
+            raise SettingsError([str(error)]) from error
 
 
 def _announce(stdout: int | None, what: str, endpoint: Endpoint) -> None:

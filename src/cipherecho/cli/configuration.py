@@ -1,0 +1,369 @@
+"""What is to be served: from options, the environment and a file to services.
+
+Three layers give each option its value, the strongest last: the file, the environment, the
+command line.  In the file, what a ``[[listener]]`` table does not have comes from the top of
+the file; an option of the environment or the command line wins over every table, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+from click.core import ParameterSource
+
+from cipherecho.activation import activated_endpoints
+from cipherecho.cipher import Cipher
+from cipherecho.cli.parameters import Number, Option, SettingsError, installed
+from cipherecho.cli.server_options import DEFAULT_ENDPOINT, refusals
+from cipherecho.cli.settings_file import LISTENER, SettingsFile, read_settings_file
+from cipherecho.endpoint import Endpoint, parse_endpoint
+from cipherecho.extras import ExtraMissingError, require
+from cipherecho.limits import Limits
+from cipherecho.printable import printable, shown
+from cipherecho.proxies import Proxies
+from cipherecho.service import Service
+from cipherecho.session import Reply, Reset
+from cipherecho.specification import SelectionError
+from cipherecho.tls import Certificates, ClientAuth, TlsError, TlsSettings, TlsVersion
+from cipherecho.variables import VariableError
+
+__all__ = ["LISTENER_KEYS", "PROCESS_KEYS", "Configuration", "configuration_of"]
+
+_TLS_KEYS = ("tls-cert", "tls-key", "tls-client-ca", "tls-client-auth", "tls-min")
+
+PROCESS_KEYS = ("grace", "drain-delay", "log-level", "log-format", "metrics", "no-express")
+"""The keys of a file that can't stand in a listener's table."""
+
+LISTENER_KEYS = (
+    "cipher",
+    "decrypt",
+    "reset",
+    "reply",
+    *(one.name.replace("_", "-") for one in fields(Limits) if one.name != "grace"),
+    *_TLS_KEYS,
+    "proxy-from",
+)
+"""The keys of a listener's table, but for ``url``, which is ``listen`` at the top."""
+
+_TOP = {key: key for key in ("listen", *LISTENER_KEYS, *PROCESS_KEYS)}
+_TABLE = {key: key for key in LISTENER_KEYS} | {"url": "listen"}
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What a process serves, and what it is told about itself."""
+
+    services: Sequence[Service]
+    summary: str
+    """What is served where, in lines for people, without keys."""
+    express: bool
+    log_level: str
+    log_format: str
+    metrics: Endpoint | None
+    drain_delay: float
+    """In seconds."""
+
+
+class _Setting(NamedTuple):
+    """The value of an option, and what gave it, for complaints: "" if nothing did."""
+
+    value: Any
+    where: str
+
+
+_Layer = dict[str, _Setting]
+"""Settings by the names of their options, without the dashes in front."""
+
+
+def configuration_of(ctx: click.Context) -> Configuration:
+    """Return what the options in `ctx`, the environment and the file ask for.
+
+    Ciphers and certificates are loaded for it; no socket is opened.
+
+    Raises:
+      SettingsError: with all that is wrong.
+    """
+    return _Assembly(ctx).configuration()
+
+
+class _Assembly:
+    def __init__(self, ctx: click.Context) -> None:
+        self._problems = list(refusals(ctx))
+        self._registry = installed()
+        self._options = {
+            one.opts[0].removeprefix("--"): one
+            for one in ctx.command.params
+            if isinstance(one, Option)
+        }
+        self._defaults: _Layer = {}
+        self._given: _Layer = {}
+        for key, option in self._options.items():
+            assert option.name is not None
+            value = ctx.params[option.name]
+            source = ctx.get_parameter_source(option.name)
+            if source is ParameterSource.COMMANDLINE:
+                self._given[key] = _Setting(value, option.opts[0])
+            elif source is ParameterSource.ENVIRONMENT:
+                self._given[key] = _Setting(value, str(option.envvar))
+            else:
+                self._defaults[key] = _Setting(value, "")
+
+    def configuration(self) -> Configuration:
+        top, tables = self._read(self._given.get("config"))
+        layers = [self._merged(top, table) for table in tables or [{}]]
+        services = [service for layer in layers if (service := self._service(layer))]
+        self._refuse_duplicates(layers)
+        if not self._problems:  # or a mistake elsewhere may be why nothing uses them
+            self._refuse_unused_tls(services, [top, *tables, self._given])
+        process = self._merged(top)
+        if process["metrics"].value is not None:
+            self._require_metrics(process["metrics"].where)
+        if self._problems:
+            raise SettingsError(dict.fromkeys(self._problems))
+        return Configuration(
+            services,
+            "\n".join(map(_summary, services, layers)),
+            express=not process["no-express"].value,
+            log_level=process["log-level"].value,
+            log_format=process["log-format"].value,
+            metrics=process["metrics"].value,
+            drain_delay=process["drain-delay"].value,
+        )
+
+    def _refuse(self, where: str, problem: object) -> None:
+        self._problems.append(f"{where}: {problem}" if where else str(problem))
+
+    def _require_metrics(self, where: str) -> None:
+        try:
+            require("metrics")
+        except ExtraMissingError as error:
+            self._refuse(where, error)
+
+    def _merged(self, *layers: _Layer) -> _Layer:
+        merged = dict(self._defaults)
+        for layer in (*layers, self._given):
+            merged.update(layer)
+        return merged
+
+    # The file.
+
+    def _read(self, config: _Setting | None) -> tuple[_Layer, list[_Layer]]:
+        """Return the settings at the top of the file, and those of each listener's table."""
+        if config is None:
+            return {}, []
+        try:
+            file = read_settings_file(config.value)
+        except SettingsError as error:
+            # Without it, everything else may look wrong.
+            raise SettingsError([*self._problems, *error.problems]) from error
+        document = dict(file.document)
+        tables = document.pop(LISTENER, [])
+        if LISTENER in file.document and not _are_tables(tables):
+            self._refuse(file.where(LISTENER), f"expected tables, each begun by [[{LISTENER}]]")
+            tables = []
+        top = self._layer(file, document, _TOP)
+        layers = [self._layer(file, one, _TABLE, number) for number, one in enumerate(tables, 1)]
+        for number, one in enumerate(tables, 1):
+            if "url" not in one:
+                self._refuse(file.where("url", number), "is missing, expected where to listen")
+        if tables:
+            self._refuse_listen_beside_tables(top)
+        return top, layers
+
+    def _refuse_listen_beside_tables(self, top: _Layer) -> None:
+        for layer in (top, self._given):
+            if "listen" in layer:
+                self._refuse(
+                    layer.pop("listen").where,
+                    f"got it together with [[{LISTENER}]] tables, expected one or the other: each "
+                    "table has a url of its own",
+                )
+
+    def _layer(
+        self,
+        file: SettingsFile,
+        table: Mapping[str, Any],
+        keys: Mapping[str, str],
+        number: int | None = None,
+    ) -> _Layer:
+        layer: _Layer = {}
+        for key, given in table.items():
+            where = file.where(key, number)
+            if key not in keys:
+                self._refuse(where, _unknown(key, keys))
+                continue
+            value = self._converted(keys[key], given, where, file.path.parent)
+            if value is not None:
+                layer[keys[key]] = _Setting(value, where)
+        return layer
+
+    def _converted(self, key: str, given: Any, where: str, directory: Path) -> Any:
+        """Return what a value of the file stands for, None if it is refused."""
+        option = self._options[key]
+        several = given if option.multiple and isinstance(given, list) else [given]
+        if not several and key != "proxy-from":
+            self._refuse(where, "got an empty list, expected one or more")
+            return None
+        expected = _kind(option)
+        values = []
+        for one in several:
+            if type(one) not in expected.types:  # a bool is an int, but not here
+                self._refuse(where, f"got {_as_written(one)}, expected {expected.words}")
+                continue
+            try:
+                value = option.type.convert(one, option, None)
+            except click.UsageError as error:
+                self._refuse(where, error.message)
+            else:
+                values.append(directory / value if isinstance(value, Path) else value)
+        if len(values) < len(several):
+            return None
+        return tuple(values) if option.multiple else values[0]
+
+    # What it comes to.
+
+    def _service(self, settings: _Layer) -> Service | None:
+        listen = settings["listen"]
+        endpoints = listen.value if listen.where else self._endpoints_unasked()
+        tls = self._tls(endpoints, settings)
+        cipher = self._cipher(settings)
+        if cipher is None:
+            return None
+        limits = {one.name: settings[one.name.replace("_", "-")].value for one in fields(Limits)}
+        return Service(
+            endpoints,
+            cipher,
+            Limits(**limits),
+            Reply(settings["reply"].value),
+            Reset(settings["reset"].value),
+            tls,
+            Proxies(settings["proxy-from"].value),
+        )
+
+    def _endpoints_unasked(self) -> Sequence[Endpoint]:
+        """Return where to listen when nothing says where: on sockets that are handed over."""
+        try:
+            return activated_endpoints() or [parse_endpoint(DEFAULT_ENDPOINT)]
+        except VariableError as error:
+            self._refuse("", error)
+            return []
+
+    def _cipher(self, settings: _Layer) -> Cipher | None:
+        chain, where = settings["cipher"]
+        try:
+            return self._registry.load_chain(chain, decrypt=settings["decrypt"].value)
+        except SelectionError as error:
+            self._refuse(where, error)
+            return None
+
+    def _tls(self, endpoints: Iterable[Endpoint], settings: _Layer) -> TlsSettings | None:
+        with_tls = next((one for one in endpoints if one.tls), None)
+        if with_tls is None:
+            return None
+        certificate, key, client_ca, client_auth, minimum = (settings[key] for key in _TLS_KEYS)
+        if certificate.value is None:
+            self._refuse(settings["listen"].where, f"{with_tls} needs a certificate: give tls-cert")
+            return None
+        if client_auth.where and client_ca.value is None:
+            self._refuse(
+                client_auth.where, "no client is asked for a certificate: give tls-client-ca too"
+            )
+        tls = TlsSettings(
+            certificate.value,
+            key.value,
+            client_ca.value,
+            ClientAuth(client_auth.value),
+            TlsVersion(minimum.value),
+        )
+        try:
+            Certificates(tls)
+        except TlsError as error:
+            files = (certificate, key, client_ca)
+            where = next((one.where for one in files if one.value == error.path), "")
+            self._refuse(where, error)
+        return tls
+
+    def _refuse_unused_tls(self, services: Iterable[Service], layers: Iterable[_Layer]) -> None:
+        """Refuse what is there to protect clients when nothing of it takes effect."""
+        if any(service.tls for service in services):
+            return
+        for layer in layers:
+            for key in _TLS_KEYS:
+                if key in layer:
+                    self._refuse(
+                        layer[key].where,
+                        "nothing is served by TLS, expected an endpoint such as tls://HOST:PORT",
+                    )
+
+    def _refuse_duplicates(self, layers: Iterable[_Layer]) -> None:
+        """Refuse what the system would, since two can't listen at one endpoint."""
+        seen: dict[Endpoint, str] = {}
+        for endpoints, where in (layer["listen"] for layer in layers):
+            for endpoint in endpoints if where else ():
+                if getattr(endpoint, "port", None) == 0:
+                    continue
+                # Whether it has TLS makes no difference to the system.
+                plain = replace(endpoint, tls=False)
+                if plain in seen:
+                    self._refuse(where, f"{endpoint} is taken by {seen[plain]}")
+                seen[plain] = where
+
+
+class _Kind(NamedTuple):
+    """What the value of an option is in TOML."""
+
+    types: tuple[type, ...]
+    words: str
+
+
+def _kind(option: Option) -> _Kind:
+    if option.is_flag:
+        return _Kind((bool,), "true or false")
+    if isinstance(option.type, Number):
+        return _Kind((int, float), option.type.expected)
+    return _Kind((str,), "text in quotes")
+
+
+def _as_written(value: object) -> str:
+    """Return what a value of a TOML document is, for a complaint about its type."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case dict():
+            return "a table"
+        case list():
+            return "a list"
+        case int() | float() | str():
+            return printable(shown(value, repr))
+        case _:
+            return f"the date or time {value}"
+
+
+def _are_tables(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
+
+
+def _unknown(key: str, keys: Mapping[str, str]) -> str:
+    """Return what is wrong with a key that is none of `keys`."""
+    if key in PROCESS_KEYS:
+        return f"is of the whole process, expected it above every [[{LISTENER}]]"
+    if key in ("config", "check-config"):
+        return "is no key of the file, expected it as an option or a variable"
+    from difflib import get_close_matches
+
+    # What listen is at the top is url in a table.
+    swapped = {"listen": "url", "url": "listen"}.get(key)
+    near = [swapped] if swapped in keys else get_close_matches(key, [*keys, LISTENER], n=1)
+    hint = f"did you mean {near[0]}?" if near else "cipherecho --help has all options"
+    return f"there is no such key; {hint}"
+
+
+def _summary(service: Service, settings: _Layer) -> str:
+    """Return a line for each endpoint of a service."""
+    chain = ", ".join(one.name for one in settings["cipher"].value)
+    what = f"{chain}, decrypting" if settings["decrypt"].value else chain
+    return "\n".join(f"{endpoint}: {what}" for endpoint in service.endpoints)

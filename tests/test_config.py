@@ -1,0 +1,707 @@
+"""What is served comes from options, the environment and a file, and all that is wrong is told.
+
+Most of it is looked at where services are made, before any socket is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from cipherecho.cli.configuration import (
+    LISTENER_KEYS,
+    PROCESS_KEYS,
+    Configuration,
+    configuration_of,
+)
+from cipherecho.cli.parameters import Option, SettingsError
+from cipherecho.cli.root import root
+from cipherecho.coding import new_transform
+from cipherecho.endpoint import TcpEndpoint, UnixEndpoint
+from cipherecho.service import Service
+from tests.certificates import Authority
+from tests.running import COMMAND, Ended, run, started
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has a directory of its own, with certificates, and is in another."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Certificates, in ``server.pem``, ``server.key``, ``both.pem`` and ``root.pem``."""
+    authority = Authority.at(tmp_path_factory.mktemp("certificates"))
+    certificate, key = authority.write_server()
+    (authority.directory / "both.pem").write_bytes(certificate.read_bytes() + key.read_bytes())
+    return authority
+
+
+def configured(*arguments: str) -> Configuration:
+    """Return what a command line asks for."""
+    with root.make_context("cipherecho", list(arguments)) as ctx:
+        return configuration_of(ctx)
+
+
+def problems(*arguments: str) -> list[str]:
+    """Return what is said to be wrong with a command line."""
+    with pytest.raises(SettingsError) as caught:
+        configured(*arguments)
+    return list(caught.value.problems)
+
+
+def written(directory: Path, text: str) -> Path:
+    """Return a file of that text."""
+    path = directory / "cipherecho.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+# Each option, from each place that it can come from.
+
+
+def code(service: Service, body: bytes = b"abc") -> bytes:
+    """Return what the cipher of a service makes of a line."""
+    return new_transform(service.cipher)(body)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An option, how a file has it, and what it comes to; `others` is what it needs besides."""
+
+    key: str
+    toml: str
+    words: Sequence[str]
+    look: Callable[[Configuration], object]
+    expected: object
+    others: str = ""
+
+    @property
+    def arguments(self) -> list[str]:
+        """How it is on a command line."""
+        return [f"--{self.key}={word}" for word in self.words] or [f"--{self.key}"]
+
+    @property
+    def variable(self) -> tuple[str, str]:
+        """How it is in the environment."""
+        return f"CIPHERECHO_{self.key.replace('-', '_').upper()}", " ".join(self.words) or "1"
+
+
+def limit(key: str, value: int | float) -> Setting:
+    name = key.replace("-", "_")
+    return Setting(
+        key, str(value), [str(value)], lambda made: getattr(made.services[0].limits, name), value
+    )
+
+
+def tls(key: str, toml: str, attribute: str, expected: object, others: str) -> Setting:
+    """Return a setting of TLS; paths are relative to where certificates are."""
+
+    def look(made: Configuration) -> object:
+        value = getattr(made.services[0].tls, attribute)
+        return value.name if isinstance(value, Path) else value
+
+    words = [toml.strip('"')]
+    return Setting(key, toml, words, look, expected, f'listen = "tls://localhost:0"\n{others}')
+
+
+def listeners(made: Configuration) -> list[str]:
+    return [str(one) for service in made.services for one in service.endpoints]
+
+
+def proxies(made: Configuration) -> list[bool]:
+    peers = [("10.1.2.3", 1), ("192.0.2.1", 1), ("::1", 1), ""]
+    return [peer in made.services[0].proxies for peer in peers]
+
+
+CERTIFICATE = 'tls-cert = "both.pem"\n'
+
+SETTINGS = [
+    Setting(
+        "cipher",
+        '["caesar:1", "caesar:2"]',
+        ["caesar:1", "caesar:2"],
+        lambda made: code(made.services[0]),
+        b"def",
+    ),
+    Setting(
+        "decrypt",
+        "true",
+        [],
+        lambda made: code(made.services[0], b"def"),
+        b"abc",
+        'cipher = "caesar:3"',
+    ),
+    Setting("reset", '"line"', ["line"], lambda made: made.services[0].reset, "line"),
+    Setting("reply", '"cipher"', ["cipher"], lambda made: made.services[0].reply, "cipher"),
+    Setting(
+        "listen",
+        '["0", "unix:///run/x"]',
+        ["0", "unix:///run/x"],
+        listeners,
+        ["tcp://127.0.0.1:0", "unix:///run/x"],
+    ),
+    tls("tls-cert", '"both.pem"', "certificate", "both.pem", ""),
+    tls("tls-key", '"server.key"', "key", "server.key", 'tls-cert = "server.pem"'),
+    tls("tls-client-ca", '"root.pem"', "client_ca", "root.pem", CERTIFICATE),
+    tls(
+        "tls-client-auth",
+        '"optional"',
+        "client_auth",
+        "optional",
+        f'{CERTIFICATE}tls-client-ca = "root.pem"',
+    ),
+    tls("tls-min", '"1.2"', "minimum", "1.2", CERTIFICATE),
+    Setting(
+        "proxy-from",
+        '["10.0.0.0/8", "::1", "unix"]',
+        ["10.0.0.0/8", "::1", "unix"],
+        proxies,
+        [True, False, True, True],
+    ),
+    limit("max-line", 99),
+    limit("max-connections", 99),
+    limit("max-connections-per-source", 99),
+    limit("accept-rate", 0.5),
+    limit("accept-burst", 99),
+    limit("max-workers", 99),
+    limit("handshake-timeout", 0.5),
+    limit("idle-timeout", inf),
+    limit("line-timeout", 0.5),
+    limit("write-timeout", 0.5),
+    limit("grace", 0.5),
+    Setting("log-level", '"debug"', ["debug"], lambda made: made.log_level, "debug"),
+    Setting("log-format", '"json"', ["json"], lambda made: made.log_format, "json"),
+    Setting(
+        "metrics",
+        '"tcp://127.0.0.1:9464"',
+        ["tcp://127.0.0.1:9464"],
+        lambda made: made.metrics,
+        TcpEndpoint("127.0.0.1", 9464),
+    ),
+    Setting("drain-delay", "0.5", ["0.5"], lambda made: made.drain_delay, 0.5),
+    Setting("no-express", "true", [], lambda made: made.express, False),
+]
+
+each_setting = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.key)
+
+
+@pytest.mark.parametrize("source", ["file", "table", "environment", "command line"])
+@each_setting
+def test_an_option_from_each_source(
+    setting: Setting, source: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if source == "table" and setting.key in PROCESS_KEYS:
+        pytest.skip("it is of the whole process")
+    lines = [setting.others]
+    if source in ("file", "table"):
+        lines.append(f"{setting.key} = {setting.toml}")
+    text = "\n".join(lines)
+    if source == "table":
+        text = "[[listener]]\n" + text.replace("listen =", "url =")
+        text += "" if "url =" in text else "\nurl = '0'"
+    else:
+        monkeypatch.chdir(authority.directory)  # which paths are relative to
+    if source == "environment":
+        monkeypatch.setenv(*setting.variable)
+    arguments = setting.arguments if source == "command line" else []
+    made = configured("--config", str(written(authority.directory, text)), *arguments)
+    assert setting.look(made) == setting.expected
+
+
+@each_setting
+def test_the_option_makes_that_difference(setting: Setting, authority: Authority) -> None:
+    if setting.key == "tls-cert":
+        pytest.skip("there is no TLS without it")
+    others = setting.others.replace("server.pem", "both.pem")
+    path = written(authority.directory, others)
+    assert setting.look(configured("--config", str(path))) != setting.expected
+
+
+def test_every_option_is_tested_above() -> None:
+    options = {one.opts[0] for one in root.params if isinstance(one, Option)}
+    tested = {f"--{setting.key}" for setting in SETTINGS}
+    assert options - {"--config", "--check-config"} == tested
+    assert tested == {f"--{key}" for key in ["listen", *LISTENER_KEYS, *PROCESS_KEYS]}
+
+
+# What wins over what.
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "max-line = 1\nmax-workers = 1\nmax-connections = 1\ncipher = 'nonesuch'"
+    monkeypatch.setenv("CIPHERECHO_MAX_LINE", "2")
+    monkeypatch.setenv("CIPHERECHO_MAX_WORKERS", "2")
+    monkeypatch.setenv("CIPHERECHO_CIPHER", "caesar:1 caesar:1")
+    made = configured("--config", str(written(tmp_path, text)), "--max-line", "3")
+    [service] = made.services
+    limits = service.limits
+    assert (limits.max_line, limits.max_workers, limits.max_connections) == (3, 2, 1)
+    assert code(service) == b"cde"
+
+
+def test_a_table_wins_over_the_top_of_the_file(tmp_path: Path) -> None:
+    text = """
+        max-line = 1
+        cipher = "caesar:1"
+        proxy-from = ["::1"]
+        grace = 5
+        [[listener]]
+        url = "0"
+        [[listener]]
+        url = ["unix:///run/x", "unix:///run/y"]
+        max-line = 2
+        cipher = ["caesar:1", "caesar:1"]
+        proxy-from = []
+    """
+    first, second = configured("--config", str(written(tmp_path, text))).services
+    assert (first.limits.max_line, second.limits.max_line) == (1, 2)
+    assert (code(first), code(second)) == (b"bcd", b"cde")
+    assert (bool(first.proxies), bool(second.proxies)) == (True, False)
+    assert (first.limits.grace, second.limits.grace) == (5, 5)
+    assert second.endpoints == (UnixEndpoint("/run/x"), UnixEndpoint("/run/y"))
+
+
+def test_options_and_variables_win_over_every_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+        [[listener]]
+        url = "0"
+        max-line = 1
+        decrypt = true
+        cipher = "caesar:1"
+        [[listener]]
+        url = "0"
+        cipher = "caesar:2"
+    """
+    monkeypatch.setenv("CIPHERECHO_DECRYPT", "no")
+    made = configured("--config", str(written(tmp_path, text)), "--max-line", "3")
+    assert [one.limits.max_line for one in made.services] == [3, 3]
+    assert [code(one) for one in made.services] == [b"bcd", b"cde"]
+
+
+def test_the_file_may_be_named_by_a_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CIPHERECHO_CONFIG", str(written(tmp_path, "max-line = 7")))
+    assert configured().services[0].limits.max_line == 7
+
+
+def test_listeners_without_tls_have_nothing_of_it(authority: Authority) -> None:
+    text = """
+        tls-cert = "both.pem"
+        [[listener]]
+        url = "tls://localhost:0"
+        [[listener]]
+        url = "0"
+    """
+    first, second = configured("--config", str(written(authority.directory, text))).services
+    assert (first.tls is None, second.tls is None) == (False, True)
+
+
+def test_a_port_that_the_system_picks_may_be_asked_for_twice() -> None:
+    assert listeners(configured("--listen", "0", "--listen", "0")) == ["tcp://127.0.0.1:0"] * 2
+
+
+def test_proxies_in_the_environment_may_be_parted_by_commas(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CIPHERECHO_PROXY_FROM", " 10.0.0.0/8,192.0.2.0/24, ::1 ")
+    assert proxies(configured()) == [True, True, True, False]
+
+
+# What is wrong. A complaint begins with file and line; "F" stands for the file here.
+
+LISTENERS = "[[listener]]\nurl = '0'\n[[listener]]\nurl = '0'\n"
+TOGETHER = (
+    "got it together with [[listener]] tables, expected one or the other: each table has a url "
+    "of its own"
+)
+WHOLE = "is of the whole process, expected it above every [[listener]]"
+COUNT = "a whole number, 1 or more"
+SHIFT = "option shift: got '99', expected a whole number, -25 to 25"
+NO_TLS = "nothing is served by TLS, expected an endpoint such as tls://HOST:PORT"
+
+COMPLAINTS = [
+    # Not TOML, with the line and the column.
+    ("max-line = 1\nmax-line 2", ["F:2:10: Expected '=' after a key in a key/value pair"]),
+    ("reply = 'both'\nreply = 'both'\n", ["F:2:15: Cannot overwrite a value"]),
+    ("a = " + "[" * 5000, ["F: expected fewer brackets within brackets"]),
+    # Keys.
+    ("max-lin = 1", ["F:1: max-lin: there is no such key; did you mean max-line?"]),
+    ("\nmax_line = 1", ["F:2: max_line: there is no such key; did you mean max-line?"]),
+    ("zzz = 1", ["F:1: zzz: there is no such key; cipherecho --help has all options"]),
+    ("[listner]", ["F:1: listner: there is no such key; did you mean listener?"]),
+    ("url = '0'", ["F:1: url: there is no such key; did you mean listen?"]),
+    (
+        f"{LISTENERS}listen = '0'",
+        ["F:5: [[listener]] 2: listen: there is no such key; did you mean url?"],
+    ),
+    (
+        f"{LISTENERS}max-lin = 3",
+        ["F:5: [[listener]] 2: max-lin: there is no such key; did you mean max-line?"],
+    ),
+    (
+        "config = 'x'\ncheck-config = true",
+        [
+            f"F:{line}: {key}: is no key of the file, expected it as an option or a variable"
+            for line, key in [(1, "config"), (2, "check-config")]
+        ],
+    ),
+    *((f"{LISTENERS}{key} = 1", [f"F:5: [[listener]] 2: {key}: {WHOLE}"]) for key in PROCESS_KEYS),
+    # Tables.
+    ("[listener]\nurl = '0'", ["F:1: listener: expected tables, each begun by [[listener]]"]),
+    ("listener = []", ["F:1: listener: expected tables, each begun by [[listener]]"]),
+    ("listener = ['0']", ["F:1: listener: expected tables, each begun by [[listener]]"]),
+    ("listener = [{}]", ["F:1: [[listener]] 1: url: is missing, expected where to listen"]),
+    (
+        "# first\n[[listener]]\nurl = '0'\n[[ listener ]] # second\n",
+        ["F:4: [[listener]] 2: url: is missing, expected where to listen"],
+    ),
+    (f"listen = '0'\n{LISTENERS}", [f"F:1: listen: {TOGETHER}"]),
+    # Types.
+    ("max-line = '9'", [f"F:1: max-line: got '9', expected {COUNT}"]),
+    ("max-line = true", [f"F:1: max-line: got true, expected {COUNT}"]),
+    ("max-line = 4.5", [f"F:1: max-line: got 4.5, expected {COUNT}"]),
+    ("max-line = inf", [f"F:1: max-line: got inf, expected {COUNT}"]),
+    ("max-line = [1]", [f"F:1: max-line: got a list, expected {COUNT}"]),
+    ("max-line = {}", [f"F:1: max-line: got a table, expected {COUNT}"]),
+    ("decrypt = 1", ["F:1: decrypt: got 1, expected true or false"]),
+    ("decrypt = 'yes'", ["F:1: decrypt: got 'yes', expected true or false"]),
+    ("tls-min = 1.3", ["F:1: tls-min: got 1.3, expected text in quotes"]),
+    ("reply = false", ["F:1: reply: got false, expected text in quotes"]),
+    ("cipher = ['rot13', 13]", ["F:1: cipher: got 13, expected text in quotes"]),
+    (
+        "reset = 2026-01-01",
+        ["F:1: reset: got the date or time 2026-01-01, expected text in quotes"],
+    ),
+    ("listen = []", ["F:1: listen: got an empty list, expected one or more"]),
+    # Values, as they are refused on the command line.
+    ("max-line = 0", [f"F:1: max-line: got 0, expected {COUNT}"]),
+    (
+        "accept-rate = 0",
+        [
+            "F:1: accept-rate: got 0, expected connections a second, more than 0 ('inf' for no "
+            "limit)"
+        ],
+    ),
+    (
+        "max-connections-per-source = -inf",
+        [f"F:1: max-connections-per-source: got -inf, expected {COUNT} ('inf' for no limit)"],
+    ),
+    (
+        f"grace = {hex(10**400)}\nidle-timeout = nan",
+        [
+            f"F:1: grace: got 1{'0' * 298}…, expected seconds, more than 0 ('inf' for ever)",
+            "F:2: idle-timeout: got nan, expected seconds, more than 0 ('inf' for ever)",
+        ],
+    ),
+    ("drain-delay = inf", ["F:1: drain-delay: got inf, expected seconds, 0 or more"]),
+    ("reply = 'none'", ["F:1: reply: 'none' is not one of 'both', 'cipher'."]),
+    (
+        "metrics = 'tls://localhost:1'",
+        ["F:1: metrics: got 'tls://localhost:1', expected tcp://HOST:PORT or unix:///PATH"],
+    ),
+    (
+        "proxy-from = ['::1', '10.0.0.1/8', 'x']",
+        [
+            "F:1: proxy-from: got '10.0.0.1/8', expected a network with no bits of a host; did you "
+            "mean 10.0.0.0/8?",
+            "F:1: proxy-from: got 'x', expected a network such as 10.0.0.0/8, an address, or unix",
+        ],
+    ),
+    ("tls-cert = ''", ["F:1: tls-cert: got '', expected the path of a file"]),
+    ('tls-key = "\\u0000"', ["F:1: tls-key: got '\\x00', expected the path of a file"]),
+    # Ciphers.
+    (
+        "cipher = 'caesar:'",
+        ["F:1: cipher: cipher 'caesar:': expected options after ':', or no ':'"],
+    ),
+    (f"cipher = 'caesar:99'\n{LISTENERS}", [f"F:1: cipher: cipher 'caesar:99': {SHIFT}"]),
+    (
+        f"{LISTENERS}cipher = [\n  'rot13',\n  'caesar:99',\n]",
+        [f"F:5: [[listener]] 2: cipher: cipher 'caesar:99': {SHIFT}"],
+    ),
+    # TLS.
+    ("listen = 'tls://[::1]:1'", ["F:1: listen: tls://[::1]:1 needs a certificate: give tls-cert"]),
+    (
+        "tls-cert = 'both.pem'\ntls-key = 'x'",
+        [f"F:1: tls-cert: {NO_TLS}", f"F:2: tls-key: {NO_TLS}"],
+    ),
+    (
+        "listen = 'tls://[::1]:1'\ntls-cert = 'both.pem'\ntls-client-auth = 'required'",
+        ["F:3: tls-client-auth: no client is asked for a certificate: give tls-client-ca too"],
+    ),
+    # Endpoints that are there twice.
+    (
+        "[[listener]]\nurl = '8013'\n[[listener]]\nurl = ['0', 'tcp://127.0.0.1:8013']",
+        ["F:4: [[listener]] 2: url: tcp://127.0.0.1:8013 is taken by F:2: [[listener]] 1: url"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), COMPLAINTS, ids=[one[0][:40] for one in COMPLAINTS])
+def test_a_complaint_names_the_line_and_the_key(
+    text: str, expected: list[str], authority: Authority
+) -> None:
+    path = written(authority.directory, text)
+    assert [one.replace(str(path), "F") for one in problems("--config", str(path))] == expected
+
+
+def test_complaints_about_certificates_name_the_key(authority: Authority) -> None:
+    text = """
+        listen = "tls://localhost:0"
+        tls-cert = "server.pem"
+        tls-key = "missing.key"
+    """
+    path = written(authority.directory, text)
+    [problem] = problems("--config", str(path))
+    assert problem.startswith(f"{path}:4: tls-key: can't read the TLS key ")
+    assert str(authority.directory / "missing.key") in problem
+
+
+ALL_THAT_TOML_HAS = '''\
+# [[listener]]
+
+cipher = [  # [[listener]]
+  'rot13',
+
+  "caesar:'1'"]
+"max-line" = 0
+reply = """
+[[listener]]
+max-line = 1
+"""
+max-connections = 0
+[["listener"]]
+max-line = 0
+[elsewhere]
+max-line = 0
+[listener.elsewhere]
+max-line = 0
+[[listener]]
+max-line = 0
+'''
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
+def test_lines_are_counted_past_all_that_toml_has(ending: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "cipherecho.toml"
+    path.write_bytes(ALL_THAT_TOML_HAS.encode().replace(b"\n", ending))
+    found = {
+        one.removeprefix(f"{path}:").rpartition(": ")[0] for one in problems("--config", str(path))
+    }
+    assert found == {
+        "7: max-line",
+        "8: reply",
+        "12: max-connections",
+        "13: [[listener]] 1: elsewhere",
+        "13: [[listener]] 1: url",
+        "14: [[listener]] 1: max-line",
+        "15: elsewhere",
+        "19: [[listener]] 2: url",
+        "20: [[listener]] 2: max-line",
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"reply = '\xff'", "'utf-8' codec can't decode byte 0xff"),
+        (b"max-line = " + b"9" * 5000, "Exceeds the limit"),
+    ],
+    ids=["no text", "no number"],
+)
+def test_what_python_itself_refuses(content: bytes, expected: str, tmp_path: Path) -> None:
+    path = tmp_path / "cipherecho.toml"
+    path.write_bytes(content)
+    [problem] = problems("--config", str(path))
+    assert problem.startswith(f"{path}: {expected}")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "cipherecho.toml"
+    assert problems("--config", str(path)) == [f"{path}: No such file or directory"]
+    assert problems("--config", str(tmp_path)) == [f"{tmp_path}: Is a directory"]
+
+
+def test_what_is_wrong_without_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIPHERECHO_CIPHER", "nonesuch")
+    monkeypatch.setenv("CIPHERECHO_GRACE", "long")
+    said = problems("--max-line", "0", "--listen", "tls://localhost:0")
+    assert [one.partition(": ")[0] for one in said] == [
+        "Invalid value for '--max-line'",
+        "Invalid value for CIPHERECHO_GRACE",
+        "--listen",
+        "CIPHERECHO_CIPHER",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("CIPHERECHO_LISTEN", []), ("--listen", ["--listen", "0"])]
+)
+def test_where_to_listen_is_not_said_besides_the_tables(
+    name: str, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or it would not be clear which cipher is served there."""
+    if not arguments:
+        monkeypatch.setenv(name, "0")
+    said = problems("--config", str(written(tmp_path, LISTENERS)), *arguments)
+    assert said == [f"{name}: {TOGETHER}"]
+
+
+# Whatever is in the file.
+
+KEYS = st.sampled_from([*LISTENER_KEYS, *PROCESS_KEYS, "listen", "url", "listener"]) | st.text()
+TEXTS = st.sampled_from(["rot13", "caesar:1", "0", "tls://[::1]:0", "both.pem", "line"]) | st.text()
+VALUES = st.recursive(
+    st.booleans() | st.integers() | st.floats() | TEXTS | st.dates() | st.times(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=5,
+)
+TABLES = st.dictionaries(KEYS, VALUES, max_size=5)
+
+
+def toml(value: Any) -> str:
+    """Return a value as TOML has it."""
+    match value:
+        case dict():
+            inner = ", ".join(f"{toml(key)} = {toml(one)}" for key, one in value.items())
+            return f"{{{inner}}}"
+        case list():
+            return f"[{', '.join(map(toml, value))}]"
+        case str():
+            return '"' + "".join(f"\\U{ord(one):08x}" for one in value) + '"'
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return repr(value)
+        case _:
+            return str(value.isoformat())
+
+
+def document(top: dict[str, Any], tables: list[dict[str, Any]]) -> str:
+    """Return a file with those listeners."""
+    parts = []
+    for header, table in [("", top), *(("[[listener]]\n", table) for table in tables)]:
+        parts += [header, *(f"{toml(key)} = {toml(value)}\n" for key, value in table.items())]
+    return "".join(parts)
+
+
+DOCUMENTS = st.builds(document, TABLES, st.lists(TABLES, max_size=3))
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("any") / "cipherecho.toml"
+
+
+@settings(deadline=None)  # some ask for a cipher that is looked for in all that is installed
+@given(DOCUMENTS.map(str.encode) | st.text().map(str.encode) | st.binary())
+@example(b'listen = "unix:///\\u0000"')
+@example(b"max-line = 0x" + b"f" * 5000)
+def test_any_file_is_taken_or_refused_in_words(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    try:
+        configuration = configured("--config", str(file))
+    except SettingsError as error:
+        said = error.problems
+    else:
+        said = configuration.summary.splitlines()
+    assert said
+
+
+# The command.
+
+
+def test_a_good_configuration_is_summed_up_without_its_keys(authority: Authority) -> None:
+    text = """
+        tls-cert = "both.pem"
+        decrypt = true
+        [[listener]]
+        url = ["tls://0.0.0.0:8014", "unix:///run/x?mode=660"]
+        cipher = ["caesar:5", "vigenere:LEMON"]
+        [[listener]]
+        url = "0"
+        decrypt = false
+    """
+    ended = run("--config", written(authority.directory, text), "--check-config")
+    assert ended == Ended(
+        0,
+        b"configuration ok\n"
+        b"tls://0.0.0.0:8014: caesar, vigenere, decrypting\n"
+        b"unix:///run/x?mode=660: caesar, vigenere, decrypting\n"
+        b"tcp://127.0.0.1:0: rot13\n",
+        "",
+    )
+
+
+def test_a_configuration_is_checked_without_a_file_too() -> None:
+    assert run("--check-config", "--listen", "0").stdout == (
+        b"configuration ok\ntcp://127.0.0.1:0: rot13\n"
+    )
+    assert run("--check-config", CIPHERECHO_MAX_LINE="9k").status == 2
+
+
+ALL_KINDS_OF_MISTAKES = r"""
+cipher = "nonesuch"
+idle-timout = 9
+
+[[listener]]
+url = "tls://localhost:0"
+max-line = 0
+
+[[listener]]
+cipher = ["caesar:1", "caesar:99"]
+reply = "\u001b[31m"
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--check-config"]], ids=["starting", "checking"])
+def test_all_that_is_wrong_is_told_at_once_and_nothing_is_served(
+    options: list[str], tmp_path: Path
+) -> None:
+    path = written(tmp_path, ALL_KINDS_OF_MISTAKES)
+    ended = run("--config", path, *options, "--grace", "0", CIPHERECHO_LOG_LEVEL="loud")
+    assert (ended.status, ended.stdout) == (2, b"")
+    begins = [
+        "Invalid value for '--grace': got '0'",
+        "Invalid value for CIPHERECHO_LOG_LEVEL: 'loud'",
+        "F:3: idle-timout: there is no such key; did you mean idle-timeout?",
+        "F:7: [[listener]] 1: max-line: got 0",
+        r"F:11: [[listener]] 2: reply: '\x1b[31m' is not one of",
+        "F:9: [[listener]] 2: url: is missing",
+        "F:6: [[listener]] 1: url: tls://localhost:0 needs a certificate",
+        "F:2: cipher: cipher 'nonesuch' is not installed",
+        "F:10: [[listener]] 2: cipher: cipher 'caesar:99': option shift",
+    ]
+    said = ended.stderr.replace(str(path), "F").splitlines()
+    assert len(said) == len(begins)
+    for line, begin in zip(said, begins, strict=True):
+        assert line.startswith(f"cipherecho: {begin}")
+
+
+def test_what_the_file_says_is_served(tmp_path: Path) -> None:
+    text = "[[listener]]\nurl = ['0', '0']\ncipher = 'caesar:1'\nreply = 'cipher'"
+    with started(COMMAND, "--config", written(tmp_path, text), listeners=2) as server:
+        assert server.ask(b"abc\n") == b"bcd\n"
+
+
+def test_other_commands_do_not_look_at_settings_of_the_server() -> None:
+    ended = run("apply", stdin=b"abc", CIPHERECHO_CONFIG="/nonesuch", CIPHERECHO_MAX_LINE="9k")
+    assert ended == Ended(0, b"nop", "")
