@@ -5,6 +5,7 @@ Most of it is looked at where services are made, before any socket is opened.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -195,16 +196,19 @@ SETTINGS = [
     Setting("no-express", "true", [], lambda made: made.express, False),
 ]
 
-each_setting = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.key)
 
-
-@pytest.mark.parametrize("source", ["file", "table", "environment", "command line"])
-@each_setting
+@pytest.mark.parametrize(
+    ("setting", "source"),
+    [
+        pytest.param(setting, source, id=f"{setting.key}, {source}")
+        for setting in SETTINGS
+        for source in ("file", "table", "environment", "command line")
+        if source != "table" or setting.key not in PROCESS_KEYS
+    ],
+)
 def test_an_option_from_each_source(
     setting: Setting, source: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if source == "table" and setting.key in PROCESS_KEYS:
-        pytest.skip("it is of the whole process")
     lines = [setting.others]
     if source in ("file", "table"):
         lines.append(f"{setting.key} = {setting.toml}")
@@ -221,10 +225,13 @@ def test_an_option_from_each_source(
     assert setting.look(made) == setting.expected
 
 
-@each_setting
+@pytest.mark.parametrize(
+    "setting",
+    # There is no TLS without a certificate.
+    [setting for setting in SETTINGS if setting.key != "tls-cert"],
+    ids=lambda setting: setting.key,
+)
 def test_the_option_makes_that_difference(setting: Setting, authority: Authority) -> None:
-    if setting.key == "tls-cert":
-        pytest.skip("there is no TLS without it")
     others = setting.others.replace("server.pem", "both.pem")
     path = written(authority.directory, others)
     assert setting.look(configured("--config", str(path))) != setting.expected
@@ -235,6 +242,19 @@ def test_every_option_is_tested_above() -> None:
     tested = {f"--{setting.key}" for setting in SETTINGS}
     assert options - {"--config", "--check-config"} == tested
     assert tested == {f"--{key}" for key in ["listen", *LISTENER_KEYS, *PROCESS_KEYS]}
+
+
+def test_every_key_is_in_the_documentation_with_its_default() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([a-z-]+)` \|.*\| ([^|]+) \|$", page, re.MULTILINE))
+    assert rows.keys() == {"url", "listen", *LISTENER_KEYS, *PROCESS_KEYS}
+    ctx = root.make_context("cipherecho", [])
+    for option in root.params:
+        key = option.opts[0].removeprefix("--")
+        if key in rows:
+            shown = option.get_help_extra(ctx).get("default") or "none"
+            shown = "false" if option.is_flag else shown
+            assert re.match(rf"`?{re.escape(shown)}\b", rows[key]), key
 
 
 # What wins over what.

@@ -22,7 +22,8 @@ from types import ModuleType
 import pytest
 
 from cipherecho.testing import CipherTests, ConformanceError, conform
-from tests.running import run_shell, serving
+from tests.certificates import Authority
+from tests.running import run, run_shell, serving
 from tests.test_registry import Site
 
 ROOT = Path(__file__).parent.parent
@@ -62,7 +63,7 @@ class Page:
         """The name and the version of its package, which it need not say."""
         for block in self.blocks:
             if block.language == "toml":
-                project = tomllib.loads(block.text)["project"]
+                project = tomllib.loads(block.text).get("project", {})
                 if "name" in project:
                     return project["name"], project["version"]
         return "my-ciphers", "0.1.0"
@@ -93,7 +94,8 @@ def page(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     page = Page(request.param, tmp_path)
     site = Site(tmp_path / "site")
     site.path.mkdir()
-    (name,) = {value.partition(":")[0] for value in page.ciphers.values()}
+    names = {value.partition(":")[0] for value in page.ciphers.values()}
+    (name,) = names or {"no_ciphers"}
     source = "\n\n".join(block.text for block in page.blocks if block.language == "python")
     package, version = page.package
     site.install(package, page.ciphers, version=version, **{name: source})
@@ -137,10 +139,25 @@ def check_pycon(page: Page, block: Block) -> None:
 
 
 def check_toml(page: Page, block: Block) -> None:
-    """It is TOML, and names ciphers that are on the page."""
-    points = _entry_points(tomllib.loads(block.text))
+    """It is TOML, and names ciphers that are on the page, or it is a configuration file."""
+    document = tomllib.loads(block.text)
+    if "project" not in document:
+        check_configuration(page, block)
+        return
+    points = _entry_points(document)
     assert points
     assert {value.partition(":")[2] for value in points.values()} <= defined(page).keys()
+
+
+def check_configuration(page: Page, block: Block) -> None:
+    """The server takes it; the certificates that it may name are there."""
+    authority = Authority.at(page.directory)
+    authority.write_server()
+    (page.directory / "clients.pem").write_bytes(authority.root.read_bytes())
+    file = page.directory / "cipherecho.toml"
+    file.write_text(block.text, encoding="utf-8")
+    ended = run("--config", file, "--check-config")
+    assert ended.status == 0, ended.stderr
 
 
 def check_shell(page: Page, block: Block) -> None:
@@ -162,6 +179,8 @@ def check_console(page: Page, block: Block) -> None:
         words = shlex.split(line, comments=True)
         if words[0] == "pip":
             assert output == ""  # it is not run; the ciphers are installed without it
+        elif "--check-config" in words:
+            expect_output(line, output, page.directory)
         elif words[0] == "cipherecho" and words[1].startswith("-"):
             options = [word for word in words[1:] if word != "&"]
             assert output == ("listening tcp://127.0.0.1:8013\n" if words[-1] == "&" else "")
