@@ -6,6 +6,7 @@ Most of it is looked at where services are made, before any socket is opened.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -28,7 +29,7 @@ from cipherecho.coding import new_transform
 from cipherecho.endpoint import TcpEndpoint, UnixEndpoint
 from cipherecho.service import Service
 from tests.certificates import Authority
-from tests.running import COMMAND, Ended, run, started
+from tests.running import COMMAND, Ended, complaint, run, run_shell, started
 
 ROOT = Path(__file__).parent.parent
 
@@ -676,6 +677,33 @@ def test_a_configuration_is_checked_without_a_file_too() -> None:
         b"configuration ok\ntcp://127.0.0.1:0: rot13\n"
     )
     assert run("--check-config", CIPHERECHO_MAX_LINE="9k").status == 2
+
+
+def test_sockets_that_are_handed_over_are_served_when_nothing_says_where() -> None:
+    activated = "LISTEN_PID=$$ LISTEN_FDS=1 exec cipherecho --check-config 3</dev/null"
+    assert run_shell(activated).stdout == b"configuration ok\nfd://3: rot13\n"
+    assert run_shell(f"{activated} --listen 0").stdout == (
+        b"configuration ok\ntcp://127.0.0.1:0: rot13\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "variables"),
+    [
+        ("LISTEN_FDS", {"LISTEN_FDS": "some"}),
+        ("WATCHDOG_USEC", {"NOTIFY_SOCKET": "/nonesuch", "WATCHDOG_USEC": "soon"}),
+    ],
+)
+def test_what_a_service_manager_says_wrongly(name: str, variables: dict[str, str]) -> None:
+    words = " ".join(f"{name}={text}" for name, text in {"LISTEN_PID": "$$", **variables}.items())
+    said = complaint(run_shell(f"{words} exec cipherecho"), 2)
+    assert said.startswith(f"cipherecho: environment variable {name}: got ")
+
+
+def test_metrics_without_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    [problem] = problems("--metrics", "tcp://127.0.0.1:0")
+    assert problem.startswith("--metrics: the package prometheus_client is not installed")
 
 
 ALL_KINDS_OF_MISTAKES = r"""
