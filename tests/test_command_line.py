@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import array
 import fcntl
+import json
 import os
 import re
 import signal
 import socket
+import ssl
 import sys
 import termios
 import threading
@@ -21,9 +23,12 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
+from tests.certificates import Authority
 from tests.running import (
     COMMAND,
     PATIENCE,
@@ -371,7 +376,7 @@ class Setting:
 
     option: str
     values: tuple[str, ...]
-    """Nothing for an option that takes no value."""
+    """Nothing for an option that takes no value; FILES is a directory with certificates."""
     works: Callable[[Server], None]
     """Checks the difference."""
     listeners: int = 1
@@ -470,6 +475,84 @@ def says_nothing(server: Server) -> None:
     assert server.stderr == ""
 
 
+def asks_by_tls(server: Server) -> None:
+    assert ask_by_tls(server) == b"Hello\nUryyb\n"
+
+
+def asks_by_tls_1_2(server: Server) -> None:
+    assert ask_by_tls(server, newest=ssl.TLSVersion.TLSv1_2) == b"Hello\nUryyb\n"
+
+
+def wants_a_certificate(server: Server) -> None:
+    with pytest.raises(ssl.SSLError, match="certificate required"), by_tls(server) as client:
+        client.recv(1)  # in TLS 1.3, the client's handshake ends before the server's
+
+
+def ask_by_tls(server: Server, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> bytes:
+    with by_tls(server, newest) as client:
+        client.sendall(b"Hello\n")
+        return receive_lines(client, 2)
+
+
+@contextmanager
+def by_tls(
+    server: Server, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
+) -> Iterator[socket.socket]:
+    """A client that shows no certificate, and looks at none."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.maximum_version = newest
+    with server.connect() as plain, context.wrap_socket(plain) as client:
+        yield client
+
+
+def lets_one_in(server: Server) -> None:
+    with server.connect() as first, server.connect() as second:
+        assert receive_all(second).startswith(b"!error: ")
+        assert ask(first, b"Hello\n") == b"Hello\nUryyb\n"
+
+
+def does_not_wait_for_a_header(server: Server) -> None:
+    with server.connect() as client:
+        client.sendall(b"PROXY ")
+        receive_all(client)
+
+
+def says_it_in_json(server: Server) -> None:
+    assert server.stop() == 0
+    for line in server.stderr.splitlines():
+        assert json.loads(line)["level"] == "info"
+
+
+def get(url: str) -> int:
+    """Return the status of a page."""
+    try:
+        with urlopen(url, timeout=PATIENCE) as response:  # noqa: S310
+            return int(response.status)
+    except HTTPError as error:
+        with error:
+            return error.code
+
+
+def has_metrics(server: Server) -> None:
+    [metrics] = re.findall("^metrics tcp(://.*)$", server.stdout, re.M)
+    assert get(f"http{metrics}/metrics") == 200
+
+
+def serves_while_it_is_not_ready(server: Server) -> None:
+    [metrics] = re.findall("^metrics tcp(://.*)$", server.stdout, re.M)
+    [port] = re.findall("^listening .*:([0-9]+)$", server.stdout, re.M)
+    server.process.send_signal(signal.SIGTERM)
+    while get(f"http{metrics}/readyz") == 200:
+        pass
+    with socket.create_connection(("127.0.0.1", int(port)), PATIENCE) as client:
+        assert ask(client, b"Hello\n") == b"Hello\nUryyb\n"
+    assert server.stop() == 128 + signal.SIGTERM
+
+
+TLS = {"CIPHERECHO_LISTEN": "tls://127.0.0.1:0", "CIPHERECHO_TLS_CERT": "FILES/both.pem"}
+
 SETTINGS = [
     # As on the command line, the first stage comes first; each letter moves by 1 + 13.
     Setting("--cipher", ("caesar:1", "rot13"), replies(b"abc\n", b"abc\nopq\n")),
@@ -501,6 +584,45 @@ SETTINGS = [
     Setting("--grace", ("0.2",), ends_soon),
     Setting("--no-express", (), has_no_epoll_set),
     Setting("--log-level", ("error",), says_nothing),
+    Setting("--log-format", ("json",), says_it_in_json),
+    Setting("--tls-cert", ("FILES/both.pem",), asks_by_tls, others=TLS),
+    Setting(
+        "--tls-key",
+        ("FILES/server.key",),
+        asks_by_tls,
+        others={**TLS, "CIPHERECHO_TLS_CERT": "FILES/server.pem"},
+    ),
+    Setting("--tls-client-ca", ("FILES/root.pem",), wants_a_certificate, others=TLS),
+    Setting(
+        "--tls-client-auth",
+        ("optional",),
+        asks_by_tls,
+        others={**TLS, "CIPHERECHO_TLS_CLIENT_CA": "FILES/root.pem"},
+    ),
+    Setting("--tls-min", ("1.2",), asks_by_tls_1_2, others=TLS),
+    Setting(
+        "--proxy-from",
+        ("192.0.2.0/24", "127.0.0.0/8"),
+        replies(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\na\n", b"a\nn\n"),
+    ),
+    Setting(
+        "--handshake-timeout",
+        ("0.2",),
+        does_not_wait_for_a_header,
+        others={"CIPHERECHO_PROXY_FROM": "127.0.0.1"},
+    ),
+    Setting("--max-connections-per-source", ("1",), lets_one_in),
+    Setting("--accept-rate", ("0.001",), lets_one_in, others={"CIPHERECHO_ACCEPT_BURST": "1"}),
+    Setting("--accept-burst", ("1",), lets_one_in, others={"CIPHERECHO_ACCEPT_RATE": "0.001"}),
+    Setting("--metrics", ("tcp://127.0.0.1:0",), has_metrics, listeners=2),
+    Setting(
+        "--drain-delay",
+        ("600",),
+        serves_while_it_is_not_ready,
+        listeners=2,
+        others={"CIPHERECHO_METRICS": "tcp://127.0.0.1:0"},
+    ),
+    Setting("--config", ("FILES/cipherecho.toml",), replies(b"Hello\n", b"Uryyb\n")),
 ]
 
 
@@ -510,6 +632,9 @@ def test_an_option_from_the_command_line_and_from_the_environment(
     setting: Setting, source: str, tmp_path: Path
 ) -> None:
     Site(tmp_path).install("acme-ciphers", {"crowd": "acme:Crowd"}, acme=CROWD)
+    certificate, key = Authority.at(tmp_path).write_server()
+    (tmp_path / "both.pem").write_bytes(certificate.read_bytes() + key.read_bytes())
+    (tmp_path / "cipherecho.toml").write_text("reply = 'cipher'")
     arguments = setting.arguments() if source == "command line" else []
     variables = setting.variables() if source == "environment" else {}
     variables = {
@@ -518,13 +643,18 @@ def test_an_option_from_the_command_line_and_from_the_environment(
         **setting.others,
         **variables,
     }
+    files = str(tmp_path)
+    arguments = [word.replace("FILES", files) for word in arguments]
+    variables = {name: text.replace("FILES", files) for name, text in variables.items()}
     with started(COMMAND, *arguments, listeners=setting.listeners, variables=variables) as server:
         setting.works(server)
 
 
 def test_every_option_is_tested_above() -> None:
     options = set(re.findall(r"^  (?:-\w, )?(--[a-z-]+)", run("--help").stdout.decode(), re.M))
-    assert options - {"--help", "--version"} == {setting.option for setting in SETTINGS}
+    # The last one is for a server that never starts; tests/test_config.py has it.
+    others = {"--help", "--version", "--check-config"}
+    assert options - others == {setting.option for setting in SETTINGS}
 
 
 def test_the_command_line_wins_over_the_environment() -> None:
@@ -570,6 +700,18 @@ def test_a_blank_variable_counts_as_not_set(text: str) -> None:
         ("CIPHERECHO_MAX_LINE", "9k"),
         ("CIPHERECHO_REPLY", "none"),
         ("CIPHERECHO_RESET", "never"),
+        ("CIPHERECHO_ACCEPT_BURST", "1.5"),
+        ("CIPHERECHO_ACCEPT_RATE", "0"),
+        ("CIPHERECHO_CHECK_CONFIG", "perhaps"),
+        ("CIPHERECHO_DRAIN_DELAY", "-1"),
+        ("CIPHERECHO_HANDSHAKE_TIMEOUT", "0"),
+        ("CIPHERECHO_LOG_FORMAT", "xml"),
+        ("CIPHERECHO_MAX_CONNECTIONS_PER_SOURCE", "many"),
+        ("CIPHERECHO_METRICS", "fd://3"),
+        ("CIPHERECHO_PROXY_FROM", "127.0.0.1,localhost"),
+        ("CIPHERECHO_TLS_CERT", "here"),
+        ("CIPHERECHO_TLS_CLIENT_AUTH", "perhaps"),
+        ("CIPHERECHO_TLS_MIN", "1.1"),
         ("CIPHERECHO_WRITE_TIMEOUT", "nan"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections import Counter
 from dataclasses import dataclass
 
 import pytest
@@ -40,8 +41,8 @@ def tally() -> Tally:
     made = Tally()
     made.serving = 2
     made.accepted = 11
-    made.refused.update({"full": 3, "source rate": 4, "source full": 0})
-    made.closed.update({"end of input": 5, "idle": 1})
+    made.refused = Counter({"full": 3, "source rate": 4, "source full": 0})
+    made.closed = Counter({"end of input": 5, "idle": 1})
     made.seconds = 12.5
     made.ended.add(lines=100, rejected=7, received=2600, sent=5200)
     made.open = lambda: [Connection(10), Connection(20)]

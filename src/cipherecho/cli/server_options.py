@@ -54,7 +54,7 @@ class _ServerOption(Option):
             refusals(ctx).append(error.format_message())
             # From here on it is as though the option had not been given.
             ctx.set_parameter_source(self.name, ParameterSource.DEFAULT)
-            value = self.type_cast_value(ctx, self.get_default(ctx))
+            value = self.process_value(ctx, self.get_default(ctx))
             ctx.params[self.name] = value
             return value, args
 
