@@ -28,7 +28,8 @@ class Client(threading.Thread):
     Args:
       name: the lines have it before their numbers; no other client has it.
       connect: returns a new connection.
-      pause: how long it waits for before each line at most, in seconds.
+      pause: how long it waits at most, in seconds, before it sends as many lines as may be
+        without an answer.
       most_lines: it ends a connection by itself after so many answers.
     """
 
@@ -36,6 +37,8 @@ class Client(threading.Thread):
         self, name: str, connect: Callable[[], socket.socket], pause: float, most_lines: int
     ) -> None:
         super().__init__(daemon=True)
+        self.lines = 0
+        """How many it has begun."""
         self.connections = 0
         self.closed_by_server = 0
         self.resent = 0
@@ -48,7 +51,6 @@ class Client(threading.Thread):
         self._pause = pause
         self._most_lines = most_lines
         self._enough = threading.Event()
-        self._next = 0
         self._unanswered: deque[bytes] = deque()
 
     def run(self) -> None:
@@ -91,18 +93,15 @@ class Client(threading.Thread):
             self.troubles.append("a connection was closed before its first answer")
 
     def _send_some(self, connection: socket.socket) -> None:
+        self._enough.wait(random.uniform(0, self._pause))  # noqa: S311
         while len(self._unanswered) < _WINDOW:
-            if self._pause:
-                self._enough.wait(random.uniform(0, self._pause))  # noqa: S311
-            line = b"%s line %d\n" % (self._prefix.encode(), self._next)
-            self._next += 1
+            line = b"%s line %d\n" % (self._prefix.encode(), self.lines)
+            self.lines += 1
             self._unanswered.append(line)
             try:
                 connection.sendall(line)
             except (BrokenPipeError, ConnectionResetError):
                 return  # what the server said before it closed is still to be read
-            if self._pause:
-                return
 
     def _take(self, echo: bytes, code: bytes) -> None:
         if code != echo.translate(ROT13) or not self._unanswered or echo != self._unanswered[0]:
@@ -115,10 +114,10 @@ class Client(threading.Thread):
 def clients(number: int, connect: Callable[[], socket.socket]) -> Iterator[list[Client]]:
     """Have so many clients talk; at the end, each of their lines has one answer.
 
-    Some never pause; some pause for about as long as a server that shuts down waits for
-    more, so that lines arrive at any moment of its end.
+    Some pause for less than a server that shuts down waits for more, some for longer, so that
+    lines arrive at any moment of its end.
     """
-    pauses = (0.0, 0.02, 0.15)
+    pauses = (0.005, 0.05, 0.15)
     several = [
         Client(f"client {i}", connect, pauses[i % len(pauses)], most_lines=(10_000, 40)[i % 2])
         for i in range(number)
@@ -133,7 +132,7 @@ def clients(number: int, connect: Callable[[], socket.socket]) -> Iterator[list[
     for one in several:
         assert one.troubles == []
         assert set(one.answers.values()) == {1}
-        assert len(one.answers) == one._next
+        assert len(one.answers) == one.lines
 
 
 def lines_answered_by(log: str) -> int:
