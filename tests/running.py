@@ -252,6 +252,7 @@ def receive_lines(client: socket.socket, number: int) -> bytes:
 def started(
     *command: str | Path,
     listeners: int = 1,
+    stdin: int = subprocess.DEVNULL,
     stdout: int | None = subprocess.PIPE,
     stderr: int | None = subprocess.PIPE,
     variables: Mapping[str, str] | None = None,
@@ -264,7 +265,7 @@ def started(
     """
     process = subprocess.Popen(
         command,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=stdout,
         stderr=stderr,
         env=environment(**(variables or {})),
