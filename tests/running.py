@@ -75,14 +75,18 @@ def run(*arguments: str | Path, stdin: bytes = b"", **variables: str) -> Ended:
 
 
 def run_program(
-    program: str | Path, *arguments: str | Path, stdin: bytes = b"", **variables: str
+    program: str | Path,
+    *arguments: str | Path,
+    stdin: bytes = b"",
+    patience: float = PATIENCE,
+    **variables: str,
 ) -> Ended:
-    """Run any program to its end."""
+    """Run any program to its end, which comes within `patience` seconds."""
     done = subprocess.run(
         [program, *arguments],
         input=stdin,
         capture_output=True,
-        timeout=PATIENCE,
+        timeout=patience,
         env=environment(**variables),
         check=False,
     )
