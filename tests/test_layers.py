@@ -93,7 +93,7 @@ ROWS = {
     "express_lane": server_side("connection", "sockets"),
     # Who is let in, and how they have to begin.
     "admission": server_side("descriptors", "recurring", "sources", "tally"),
-    "prologue": server_side("proxy_protocol", "tls_socket"),
+    "prologue": server_side("connection_task", "proxy_protocol", "tls_socket"),
     "server": server_side(
         "admission",
         "connection",

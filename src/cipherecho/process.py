@@ -45,7 +45,8 @@ def run(
 
     The first SIGTERM or SIGINT shuts the services down in order, and the status is 0.  A
     second one ends them at once, and the status is 128 plus the signal's number.  SIGHUP
-    has certificates read again, if there are any.
+    has certificates read again, if there are any; without, it only ends a process that was
+    started from a terminal.
 
     Args:
       services: what is served where.  If they want more connections together than the
@@ -118,7 +119,8 @@ class _Process:
                     endpoints = await nursery.start(self._serve, entrances, nursery.cancel_scope)
                     if watching:
                         await self._watch(nursery, watching)
-                    if any(self._certificates):
+                    # A terminal that is closed sends the same signal, to end what it has started.
+                    if any(self._certificates) or not _has_terminal():
                         await nursery.start(self._reload_when_told)
                     nursery.start_soon(self._manager.feed_watchdog)
                     for endpoint in endpoints:
@@ -195,6 +197,7 @@ class _Process:
         with trio.open_signal_receiver(signal.SIGHUP) as signals:
             task_status.started()
             async for _ in signals:
+                log.info("reloading")
                 self._manager.reloading()
                 for certificates in filter(None, self._certificates):
                     try:
@@ -207,6 +210,10 @@ class _Process:
                     else:
                         log.info("certificates reloaded: new connections get them")
                 self._manager.ready()
+
+
+def _has_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _with_shares(services: Sequence[Service]) -> Sequence[Service]:

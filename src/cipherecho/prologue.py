@@ -6,10 +6,12 @@ Each is waited for in the client's own task, and ended by the caller's deadline.
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from ssl import SSLContext
 
 import trio
 
+from cipherecho.connection_task import close_gently
 from cipherecho.proxy_protocol import ProxyHeader, ProxyHeaderError, parse_proxy_header
 from cipherecho.tls_socket import TlsHandshakeError, TlsSocket, TlsStream
 
@@ -53,12 +55,25 @@ async def receive_proxy_header(client: socket.socket) -> ProxyHeader:
 async def shake_hands(client: socket.socket, context: SSLContext) -> TlsSocket:
     """Return a client's socket with TLS on it, after the handshake.
 
+    Without one, `client` is closed, when the client had a moment to read why.
+
     Raises:
-      PrologueError: the handshake failed; `client` is still to be closed.
+      PrologueError: the handshake failed.
     """
-    secured = TlsSocket(client, context)
     try:
-        await TlsStream(secured).do_handshake()
+        secured = TlsSocket(client, context)
+    except OSError as error:
+        raise PrologueError("reset") from error
+    stream = TlsStream(secured)
+    agreed = False
+    try:
+        await stream.do_handshake()
+        agreed = True
     except TlsHandshakeError as error:
+        with suppress(trio.BrokenResourceError):
+            await close_gently(stream)
         raise PrologueError(error.reason) from error
+    finally:
+        if not agreed:
+            secured.close()
     return secured
