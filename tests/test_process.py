@@ -1,0 +1,190 @@
+"""The process as an operator sees it: signals, probes, draining, metrics, and several services."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from tests.certificates import Authority
+from tests.running import COMMAND, PATIENCE, Server, receive_lines, started
+
+METRICS = ("--metrics", "tcp://127.0.0.1:0")
+
+
+@contextmanager
+def watched(*options: str | Path, listeners: int = 1) -> Iterator[Server]:
+    """Start the server with metrics on a free port; it has to end well."""
+    with started(COMMAND, *METRICS, *options, listeners=listeners + 1) as server:
+        yield server
+
+
+def port_of(server: Server, what: str, number: int = 0) -> int:
+    """Return a port that the server said it has for clients, or for metrics."""
+    lines = [line for line in server.stdout.splitlines() if line.startswith(f"{what} ")]
+    return int(lines[number].rpartition(":")[2])
+
+
+def fetch(server: Server, path: str) -> tuple[int, str]:
+    """Return what a probe gets."""
+    connection = HTTPConnection("127.0.0.1", port_of(server, "metrics"), timeout=PATIENCE)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+def sample(server: Server, name: str) -> float:
+    """Return a number of the only service, by its name."""
+    _, text = fetch(server, "/metrics")
+    [line] = [one for one in text.splitlines() if one.startswith(f"{name}{{")]
+    return float(line.rpartition(" ")[2])
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+
+
+def exchange(client: socket.socket, line: bytes = b"a\n") -> bytes:
+    """Return the two lines that answer one."""
+    client.sendall(line)
+    return receive_lines(client, 2)
+
+
+@contextmanager
+def secured(server: Server, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
+    """Connect by TLS."""
+    with (
+        connect(port_of(server, "listening")) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as client,
+    ):
+        yield client
+
+
+# Draining
+
+
+def test_clients_are_welcome_while_it_drains_and_probes_say_no() -> None:
+    with watched("--listen", "127.0.0.1:0", "--drain-delay", "2") as server:
+        assert fetch(server, "/readyz") == (200, "ready\n")
+        server.process.send_signal(signal.SIGTERM)
+        while fetch(server, "/readyz")[0] == 200:
+            pass
+        assert fetch(server, "/livez") == (200, "alive\n")
+        with connect(port_of(server, "listening")) as client:
+            assert exchange(client) == b"a\nn\n"
+            assert client.recv(1) == b""  # the delay is over
+        assert server.wait() == 0
+
+
+def test_a_second_signal_does_not_wait_for_the_drain() -> None:
+    with watched("--listen", "127.0.0.1:0", "--drain-delay", "1000") as server:
+        server.process.send_signal(signal.SIGTERM)
+        while fetch(server, "/readyz")[0] == 200:
+            pass
+        assert server.stop() == 128 + signal.SIGTERM
+
+
+# Metrics
+
+
+def test_lines_are_counted_while_a_client_is_there_and_after() -> None:
+    with watched("--listen", "127.0.0.1:0") as server:
+        with connect(port_of(server, "listening")) as client:
+            exchange(client)
+            exchange(client)
+            assert sample(server, "cipherecho_connections_open") == 1
+            assert sample(server, "cipherecho_lines_total") == 2
+            assert sample(server, "cipherecho_received_bytes_total") == 4
+            assert sample(server, "cipherecho_sent_bytes_total") == 8
+        server.wait_for_record("closed: ")
+        assert sample(server, "cipherecho_connections_open") == 0
+        assert sample(server, "cipherecho_lines_total") == 2
+
+
+# Several services
+
+
+def test_each_service_has_its_own_cipher_and_limits(tmp_path: Path) -> None:
+    config = tmp_path / "cipherecho.toml"
+    config.write_text(
+        """
+        [[listener]]
+        url = "tcp://127.0.0.1:0"
+        max-connections = 1
+
+        [[listener]]
+        url = "tcp://127.0.0.1:0"
+        cipher = "caesar:1"
+        """
+    )
+    with watched("--config", config, listeners=2) as server:
+        first, second = (port_of(server, "listening", number) for number in (0, 1))
+        with connect(first) as client, connect(first) as refused, connect(second) as other:
+            assert exchange(client) == b"a\nn\n"
+            assert receive_lines(refused, 1).startswith(b"!error: the server is full, serving 1;")
+            assert exchange(other) == b"a\nb\n"
+
+
+# SIGHUP
+
+
+def test_a_reload_is_for_new_connections(tmp_path: Path) -> None:
+    old, new = Authority.at(tmp_path / "old"), Authority.at(tmp_path / "new")
+    certificate, key = old.write_server()
+    options = ["--listen", "tls://127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key]
+    with watched(*options) as server:
+        with secured(server, old.trusting()) as before:
+            assert exchange(before) == b"a\nn\n"
+            for source, target in zip(new.write_server(), (certificate, key), strict=True):
+                source.replace(target)
+            server.process.send_signal(signal.SIGHUP)
+            server.wait_for_record("certificates reloaded")
+            with secured(server, new.trusting()) as after:
+                assert exchange(after) == b"a\nn\n"
+            assert exchange(before) == b"a\nn\n"
+
+
+def test_a_reload_that_fails_changes_nothing_and_says_so(tmp_path: Path) -> None:
+    authority = Authority.at(tmp_path)
+    certificate, key = authority.write_server()
+    options = ["--listen", "tls://127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key]
+    with watched(*options) as server:
+        key.write_text("not a key")
+        server.process.send_signal(signal.SIGHUP)
+        record = server.wait_for_record("the certificates in use are kept")
+        assert str(key) in record
+        with secured(server, authority.trusting()) as client:
+            assert exchange(client) == b"a\nn\n"
+
+
+def test_a_reload_without_certificates_ends_nothing() -> None:
+    with watched("--listen", "127.0.0.1:0") as server:
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_record("reloading")
+        with connect(port_of(server, "listening")) as client:
+            assert exchange(client) == b"a\nn\n"
+
+
+# TLS
+
+
+def test_a_client_without_a_certificate_is_told_though_it_has_sent_lines(tmp_path: Path) -> None:
+    authority = Authority.at(tmp_path)
+    certificate, key = authority.write_server()
+    options = ["--listen", "tls://127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key]
+    with watched(*options, "--tls-client-ca", authority.root) as server:
+        for _ in range(20):
+            with secured(server, authority.trusting()) as client:
+                client.sendall(b"a line\n" * 100)
+                with pytest.raises(ssl.SSLError, match="certificate required"):
+                    client.recv(1)
+        server.wait_for_record("no certificate")
