@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import select
 import socket
 import ssl
 import struct
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
@@ -13,11 +16,14 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA384
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from cipherecho.tls import Certificates, ClientAuth, TlsSettings
+from cipherecho.tls import Certificates, ClientAuth, TlsSettings, TlsVersion
 from cipherecho.tls_socket import TlsHandshakeError, TlsSocket, TlsStream
 from tests.certificates import Authority
-from tests.running import PATIENCE
+from tests.running import PATIENCE, tool
 
 # What sockets hold is limited to less than the big reply.
 HELD_BYTES = 65_536
@@ -102,7 +108,7 @@ async def test_it_is_a_stream_of_trios(context: ssl.SSLContext, authority: Autho
         stream, talker = await pair()
         with suppress(BlockingIOError):
             while True:
-                stream.socket.send(b"x")
+                stream.socket.send(bytes(10_000))
         return stream, talker
 
     await trio.testing.check_two_way_stream(pair, None)
@@ -171,11 +177,12 @@ async def test_a_reset_is_a_broken_resource(context: ssl.SSLContext, authority: 
             await stream.send_eof()
 
 
+@pytest.mark.parametrize("size", [0, 32, 65_535])
 async def test_a_forged_record_is_a_broken_resource(
-    context: ssl.SSLContext, authority: Authority
+    context: ssl.SSLContext, authority: Authority, size: int
 ) -> None:
     async with talking(context, authority.trusting()) as (stream, client):
-        record = b"\x17\x03\x03\x00\x20" + bytes(32)  # of application data
+        record = b"\x17\x03\x03" + size.to_bytes(2, "big") + bytes(size)  # of application data
         socket.socket.send(client, record)
         with pytest.raises(trio.BrokenResourceError):
             await stream.receive_some(100)
@@ -213,6 +220,17 @@ async def test_what_the_socket_did_not_take_is_offered_again_from_another_place(
         assert got == BIG
 
 
+def fill(tls: TlsSocket) -> None:
+    """Send until the socket is full, and does not get any emptier."""
+    poll = select.poll()
+    poll.register(tls.fileno(), select.POLLOUT)
+    with suppress(BlockingIOError):
+        tls.send(BIG)
+    while poll.poll(50):  # what was sent is on its way to the client
+        with suppress(BlockingIOError):
+            tls.send(BIG)
+
+
 def receive_exactly(client: socket.socket, size: int) -> bytes:
     """Return the next `size` bytes."""
     got = bytearray()
@@ -243,6 +261,134 @@ async def test_it_is_closed_once_and_twice(context: ssl.SSLContext, authority: A
         assert client.recv(100) == b""
 
 
+# New keys, which a client may have at any time.
+
+
+class Forger:
+    """A client of TLS 1.3 that has sent nothing yet, and writes its records itself.
+
+    Python's ssl does not ask for new keys, so this does what RFC 8446 says: 4.6.3 of the
+    message, 7.2 and 7.3 of the keys, and 5.2 and 5.3 of the record.
+
+    Args:
+      log: the file that the client's secrets were written to.
+    """
+
+    def __init__(self, log: Path) -> None:
+        [line] = [one for one in log.read_text().splitlines() if "CLIENT_TRAFFIC_SECRET_0" in one]
+        self._secret = bytes.fromhex(line.split()[2])
+        self._sent = 0  # records with these keys
+
+    def data(self, data: bytes) -> bytes:
+        """Return a record of data."""
+        return self._record(data + b"\x17")
+
+    def new_keys(self, *, of_both: bool = False) -> bytes:
+        """Return the record after which this client has new keys, and asks for the server's."""
+        record = self._record(bytes([24, 0, 0, 1, of_both]) + b"\x16")
+        self._secret = self._expand("traffic upd", 48)
+        self._sent = 0
+        return record
+
+    def _record(self, inner: bytes) -> bytes:
+        nonce = int.from_bytes(self._expand("iv", 12), "big") ^ self._sent
+        self._sent += 1
+        header = b"\x17\x03\x03" + (len(inner) + 16).to_bytes(2, "big")
+        cipher = AESGCM(self._expand("key", 32))
+        return header + cipher.encrypt(nonce.to_bytes(12, "big"), inner, header)
+
+    def _expand(self, label: str, length: int) -> bytes:
+        name = b"tls13 " + label.encode()
+        info = length.to_bytes(2, "big") + bytes([len(name)]) + name + b"\x00"
+        return HKDFExpand(SHA384(), length, info).derive(self._secret)
+
+
+@asynccontextmanager
+async def forging(
+    context: ssl.SSLContext, trusting: ssl.SSLContext, log: Path
+) -> AsyncIterator[tuple[TlsStream, ssl.SSLSocket, Forger]]:
+    """Yield a server, a client that is only received by, and what forges that client's records."""
+    trusting.keylog_filename = str(log)
+    async with talking(context, trusting) as (stream, client):
+        assert client.cipher() == ("TLS_AES_256_GCM_SHA384", "TLSv1.3", 256)
+        yield stream, client, Forger(log)
+
+
+async def test_every_change_of_keys_takes_a_turn_of_its_own(
+    context: ssl.SSLContext, authority: Authority, tmp_path: Path
+) -> None:
+    changes = 200
+    client = authority.trusting()
+    async with forging(context, client, tmp_path / "log") as (stream, talker, forger):
+        records = [forger.new_keys() for _ in range(changes)]
+        socket.socket.sendall(talker, b"".join(records) + forger.data(b"hello"))
+        for _ in range(changes):
+            await trio.lowlevel.wait_readable(stream.socket)
+            # Or who sends them without an end would have the server for ever.
+            with pytest.raises(BlockingIOError):
+                stream.socket.recv(65_536)
+        await trio.lowlevel.wait_readable(stream.socket)
+        assert stream.socket.recv(65_536) == b"hello"
+
+
+async def test_a_client_that_asks_for_new_keys_gets_them(
+    context: ssl.SSLContext, authority: Authority, tmp_path: Path
+) -> None:
+    client = authority.trusting()
+    async with forging(context, client, tmp_path / "log") as (stream, talker, forger):
+        socket.socket.sendall(talker, forger.new_keys(of_both=True))
+        await trio.lowlevel.wait_readable(stream.socket)
+        with pytest.raises(BlockingIOError):
+            stream.socket.recv(65_536)
+        await stream.send_all(b"with new keys")
+        assert talker.recv(100) == b"with new keys"
+
+
+async def test_nothing_is_received_as_long_as_the_socket_is_full(
+    context: ssl.SSLContext, authority: Authority, tmp_path: Path
+) -> None:
+    client = authority.trusting()
+    async with forging(context, client, tmp_path / "log") as (stream, talker, forger):
+        fill(stream.socket)
+        socket.socket.sendall(talker, forger.new_keys(of_both=True) + forger.data(b"hello"))
+        await trio.lowlevel.wait_readable(stream.socket)
+        # Or answers to what is no data would pile up for a client that does not read.
+        with pytest.raises(ssl.SSLWantWriteError):
+            stream.socket.recv(65_536)
+
+        got = []
+
+        async def receive() -> None:
+            got.append(await stream.receive_some())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            await trio.to_thread.run_sync(receive_exactly, talker, 3 * HELD_BYTES)
+        assert got == [b"hello"]
+
+
+async def test_a_client_of_1_2_can_not_begin_anew(authority: Authority) -> None:
+    settings = TlsSettings(*authority.write_server(), minimum=TlsVersion.TLS_1_2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        with subprocess.Popen(
+            [tool("openssl"), "s_client", "-connect", address, "-tls1_2"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as client:
+            assert client.stdin is not None
+            listener.settimeout(PATIENCE)
+            server, _ = await trio.to_thread.run_sync(listener.accept)
+            async with TlsStream(TlsSocket(server, Certificates(settings).context)) as stream:
+                with trio.fail_after(PATIENCE):
+                    await stream.do_handshake()
+                    client.stdin.write(b"R\n")  # it does not send this, it does it
+                    client.stdin.flush()
+                    with pytest.raises(trio.BrokenResourceError, match="handshake failure"):
+                        await stream.receive_some()
+
+
 # How a conversation ends.
 
 
@@ -266,8 +412,9 @@ async def test_a_client_that_ends_its_input_gets_all_replies(
 
 
 async def test_an_end_by_tcp_alone_is_an_end_of_input(
-    context: ssl.SSLContext, authority: Authority
+    context: ssl.SSLContext, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.DEBUG, "cipherecho")
     async with talking(context, authority.trusting()) as (stream, client):
         client.sendall(b"hello")
         socket.socket.shutdown(client, socket.SHUT_WR)  # with no close_notify
@@ -276,6 +423,11 @@ async def test_an_end_by_tcp_alone_is_an_end_of_input(
         await stream.send_all(b"goodbye")
         await stream.aclose()
         assert receive_all(client) == b"goodbye"
+    [record] = caplog.records
+    assert (record.levelno, record.getMessage()) == (
+        logging.DEBUG,
+        "a client ended its input by TCP alone",
+    )
 
 
 async def test_last_words_arrive_though_the_client_still_sends(
@@ -358,14 +510,12 @@ async def test_a_client_may_go_in_the_handshake(context: ssl.SSLContext, begun: 
                 assert await refusal(stream) == reason
 
 
-async def test_a_client_that_has_gone_before_leaves_the_socket_to_the_caller(
-    context: ssl.SSLContext,
-) -> None:
+async def test_a_client_may_have_gone_before(context: ssl.SSLContext) -> None:
     with connected() as (server, client):
+        client.sendall(b"hello")
         reset(client)
-        with pytest.raises(OSError):  # noqa: PT011
-            TlsSocket(server, context)
-        assert server.fileno() >= 0
+        async with TlsStream(TlsSocket(server, context)) as stream:
+            assert await refusal(stream) in ("plaintext", "reset")
 
 
 async def failing(context: ssl.SSLContext, trusting: ssl.SSLContext) -> tuple[str, str | None]:

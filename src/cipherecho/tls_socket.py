@@ -1,31 +1,40 @@
 """TLS on an accepted socket: for the express lane without waiting, and as a stream for a task.
 
-Python's own :class:`ssl.SSLSocket` works on the descriptor.  The alternative, OpenSSL on
-buffers in memory with plain sends and receives around it, as Trio and asyncio have it for
-the sake of every transport, measured no better and is more code.
+OpenSSL works on buffers in memory here, and is given one record at a time.  Python's
+:class:`ssl.SSLSocket` costs the same, but OpenSSL goes on reading from the socket as long as
+there is something, and returns only for data: a client that sends nothing but new keys,
+without an end, would stop the server.
 
-Nothing is read ahead: what OpenSSL has not been asked for is still in the socket, so that
+Nothing is read ahead: a record that OpenSSL was not given is still in the socket, so that
 waiting for the descriptor is waiting for data.
 """
 
 from __future__ import annotations
 
+import logging
 import socket as plain
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import chain
+from operator import index
 from typing import TypeVar, cast
 
 import trio
 
 __all__ = ["TlsHandshakeError", "TlsSocket", "TlsStream"]
 
+log = logging.getLogger("cipherecho")
+
 T = TypeVar("T")
 _Names = tuple[tuple[str, str], ...]
 
-# A record of TLS holds no more, and OpenSSL gives out one at a time.
+# A record has its kind, its version, and in the last two bytes its length (RFC 8446, 5.1).
+_HEADER_BYTES = 5
+
+# More data are not in one record.  So many are encrypted at a time, too: the buffers of
+# OpenSSL keep the size that they once had.
 _RECORD_BYTES = 16_384
 
 
@@ -35,25 +44,35 @@ class TlsSocket:
     It takes the place of a plain socket where that is only received from and sent to.
 
     Args:
-      socket: connected; closed by this object's :meth:`close` from now on.
+      socket: connected; made not to wait, and closed by this object's :meth:`close`.
       context: what the server has to show, and asks for.
-
-    Raises:
-      OSError: the client has gone already; `socket` is still the caller's to close.
     """
 
-    __slots__ = ("_ssl",)
+    __slots__ = (
+        "_encrypted",
+        "_from_client",
+        "_header",
+        "_missing",
+        "_socket",
+        "_tls",
+        "_to_client",
+        "_unsent",
+    )
 
     def __init__(self, socket: plain.socket, context: ssl.SSLContext) -> None:
-        socket.getpeername()  # or what follows fails after it has taken the socket
         socket.setblocking(False)
-        self._ssl = context.wrap_socket(
-            socket, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
-        )
+        self._socket = socket
+        self._from_client = ssl.MemoryBIO()
+        self._to_client = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._from_client, self._to_client, server_side=True)
+        self._header = b""  # what has come of the next record's
+        self._missing = 0  # bytes of the record that has begun
+        self._unsent = b""  # what the socket did not take
+        self._encrypted = 0  # bytes of the data that are offered to :meth:`send`
 
     def fileno(self) -> int:
         """Return the descriptor, or -1 if it is closed."""
-        return self._ssl.fileno()
+        return self._socket.fileno()
 
     def do_handshake(self) -> None:
         """Go on with the handshake, which has to be done before anything else.
@@ -61,9 +80,29 @@ class TlsSocket:
         Raises:
           ssl.SSLWantReadError: it goes on when the descriptor is readable.
           ssl.SSLWantWriteError: it goes on when the descriptor is writable.
-          OSError: it failed, and OpenSSL has told the client why.
+          OSError: it failed, and the client was told why.
         """
-        self._ssl.do_handshake()
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._send_owed()
+            self._receive_handshake()
+        self._send_owed()
+
+    def _receive_handshake(self) -> None:
+        try:
+            if not self._feed():
+                self._from_client.write_eof()
+            self._tls.do_handshake()
+        except BlockingIOError:
+            raise ssl.SSLWantReadError from None
+        except ssl.SSLWantReadError:
+            self._send_owed()
+            raise
+        except ssl.SSLError:
+            with suppress(OSError):
+                self._flush()
+            raise
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Return what the client sent, at most `size` bytes; nothing at the end of its input.
@@ -78,17 +117,23 @@ class TlsSocket:
 
         Raises:
           BlockingIOError: nothing has come.
-          ssl.SSLWantWriteError: the client asked for new keys, which have to be sent to it
-            first, and it does not take them; try again when the descriptor is writable.
+          ssl.SSLWantWriteError: something has to be sent first, or answers to what is no data
+            would pile up, and the socket is full; try again when the descriptor is writable.
           OSError: the connection broke, or what came is not what the client sent.
         """
+        if self._unsent:
+            self._send_owed()
+        if not self._tls.pending() and not self._feed():
+            log.debug("a client ended its input by TCP alone")
+            return b""
         try:
-            return self._ssl.recv(size)
+            return self._tls.read(size)
         except ssl.SSLWantReadError:
             raise BlockingIOError from None
-        except ssl.SSLEOFError:  # Python says so of a reset too, after which there is no peer
-            self._ssl.getpeername()
-            return b""
+        finally:
+            if self._to_client.pending:  # such an answer, or what was wrong
+                with suppress(BlockingIOError, ConnectionError):
+                    self._flush()
 
     def send(self, data: bytes | bytearray | memoryview, flags: int = 0) -> int:
         """Send all of `data` and return its length, or send none that the caller need know of.
@@ -101,41 +146,105 @@ class TlsSocket:
           BlockingIOError: the socket is full.
           OSError: the connection broke.
         """
-        try:
-            return self._ssl.send(data)
-        except ssl.SSLWantWriteError:
-            raise BlockingIOError from None
+        size = len(data)
+        if self._unsent:
+            self._flush()
+        while self._encrypted < size:
+            if size <= _RECORD_BYTES:
+                self._encrypted = self._tls.write(data)
+            else:
+                part = memoryview(data)[self._encrypted : self._encrypted + _RECORD_BYTES]
+                self._encrypted += self._tls.write(part)
+            self._flush()
+        self._encrypted = 0
+        return size
 
     def send_end(self) -> None:
         """Tell the client, by TLS and by TCP, that nothing follows.
 
-        What it sends from then on is not decrypted: :meth:`recv` returns it as it comes,
-        for somebody who waits for its end.
+        What it sends from then on is to be had by :meth:`recv_raw` alone.
 
         Raises:
           BlockingIOError: the socket is full.
           OSError: the connection broke.
         """
-        try:
-            self._ssl.unwrap()
-        except ssl.SSLWantWriteError:
-            raise BlockingIOError from None
-        except (OSError, ValueError):
-            pass  # it has no end of its own yet, or there is no TLS to be ended
-        self._ssl.shutdown(plain.SHUT_WR)
+        self._flush()
+        with suppress(ssl.SSLError):  # it has no end of its own yet, or TLS did not come about
+            self._tls.unwrap()
+        self._flush()
+        self._socket.shutdown(plain.SHUT_WR)
+
+    def recv_raw(self, size: int) -> bytes:
+        """Return what comes after :meth:`send_end`, not decrypted, for who waits for its end.
+
+        Raises:
+          BlockingIOError: nothing has come.
+          OSError: the connection broke.
+        """
+        return self._socket.recv(size)
 
     def close(self) -> None:
-        """Close the socket; the client is told by TLS, if it is ready to hear it."""
-        with suppress(OSError, ValueError):
-            self._ssl.unwrap()
-        self._ssl.close()
+        """Close the socket; unless it was in the middle of something, the client is told by TLS."""
+        if not self._encrypted:
+            with suppress(OSError):
+                self._flush()
+                self._tls.unwrap()
+            with suppress(OSError):
+                self._flush()
+        self._socket.close()
+
+    def _feed(self) -> bool:
+        """Give OpenSSL what has come of one record; return whether it is not the end.
+
+        Raises:
+          BlockingIOError: nothing has come.
+          OSError: the connection broke.
+        """
+        if not self._missing:
+            header = self._header + self._socket.recv(_HEADER_BYTES - len(self._header))
+            if len(header) == len(self._header):
+                return False
+            if len(header) < _HEADER_BYTES:
+                self._header = header
+                return True
+            self._header = b""
+            self._from_client.write(header)
+            self._missing = header[3] << 8 | header[4]
+            if not self._missing:
+                return True  # OpenSSL says what it thinks of that
+        try:
+            data = self._socket.recv(self._missing)
+        except BlockingIOError:
+            return True
+        self._from_client.write(data)
+        self._missing -= len(data)
+        return bool(data)
+
+    def _send_owed(self) -> None:
+        """Send what has to be sent before anything is received."""
+        try:
+            self._flush()
+        except BlockingIOError:
+            raise ssl.SSLWantWriteError from None
+
+    def _flush(self) -> None:
+        """Send what there is for the client."""
+        unsent = self._unsent or self._to_client.read()
+        while unsent:
+            try:
+                sent = self._socket.send(unsent)
+            except OSError:
+                self._unsent = unsent
+                raise
+            unsent = unsent[sent:] or (self._to_client.read() if self._to_client.pending else b"")
+        self._unsent = b""
 
     def peer_subject(self) -> str:
         """Return whom the client's certificate is for, such as "CN=alice"; nothing without one.
 
         It may have any characters and any length.
         """
-        certificate = self._ssl.getpeercert() or {}
+        certificate = self._tls.getpeercert() or {}
         subject = cast("tuple[_Names, ...]", certificate.get("subject", ()))
         for kind, name in chain.from_iterable(subject):
             if kind == "commonName":
@@ -155,8 +264,8 @@ class TlsHandshakeError(trio.BrokenResourceError):
 class TlsStream(trio.abc.HalfCloseableStream):
     """A TLS connection for a task, which may wait.
 
-    One task at a time may send, and one receive.  When a send was cancelled, the
-    connection is only good for being closed.
+    It is for one task at a time, since to receive, it may have to send first.  When a send
+    was cancelled, the connection is only good for being closed.
 
     Args:
       socket: what is sent and received by; closed by :meth:`aclose`.
@@ -218,10 +327,10 @@ class TlsStream(trio.abc.HalfCloseableStream):
         """
         if max_bytes is None:
             max_bytes = _RECORD_BYTES
-        elif max_bytes < 1:
+        elif index(max_bytes) < 1:
             raise ValueError(f"max_bytes: got {max_bytes}, expected 1 or more")
-        receive = partial(self.socket.recv, max_bytes)
-        return await self._when_possible(receive, trio.lowlevel.wait_readable)
+        receive = self.socket.recv_raw if self._sent_end else self.socket.recv
+        return await self._when_possible(partial(receive, max_bytes), trio.lowlevel.wait_readable)
 
     async def send_eof(self) -> None:
         """Tell the client that nothing follows; once is enough, and more do no harm.
