@@ -188,3 +188,14 @@ def test_a_client_without_a_certificate_is_told_though_it_has_sent_lines(tmp_pat
                 with pytest.raises(ssl.SSLError, match="certificate required"):
                     client.recv(1)
         server.wait_for_record("no certificate")
+
+
+def test_the_log_says_whom_a_certificate_is_for(tmp_path: Path) -> None:
+    authority = Authority.at(tmp_path)
+    certificate, key = authority.write_server()
+    alice = authority.write_client("alice\n")
+    options = ["--listen", "tls://127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key]
+    with watched(*options, "--tls-client-ca", authority.root) as server:
+        with secured(server, authority.trusting(alice)) as client:
+            assert exchange(client) == b"a\nn\n"
+        assert "certificate='CN=alice" in server.wait_for_record("closed: ")

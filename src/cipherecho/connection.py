@@ -29,6 +29,11 @@ log = logging.getLogger("cipherecho")
 # socket's receive buffer rarely holds more.
 RECEIVE_BYTES = 65_536
 
+_CLOSED = (
+    "closed: peer=%(peer)s reason=%(reason)r lines=%(lines)d rejected=%(rejected)d "
+    "received=%(received)d sent=%(sent)d seconds=%(seconds).3f"
+)
+
 
 def why_broken(error: BaseException | None) -> str:
     """Return, for the log, why a connection ended on which receiving or sending failed."""
@@ -69,6 +74,7 @@ class Connection:
         "reply",
         "sent",
         "session",
+        "subject",
         "terms",
         "waiting_since",
     )
@@ -77,6 +83,8 @@ class Connection:
         self.session = session
         self.terms = terms
         self.peer = peer
+        self.subject = ""
+        """Whom the client's certificate is for, as TLS has it; empty without one."""
         self.reply = b""
         """What is still to be sent."""
         self.received = 0
@@ -132,19 +140,20 @@ class Connection:
             self.terms.report(self.session.failure)
         if not log.isEnabledFor(logging.INFO):
             return
-        log.info(
-            "closed: peer=%(peer)s reason=%(reason)r lines=%(lines)d rejected=%(rejected)d "
-            "received=%(received)d sent=%(sent)d seconds=%(seconds).3f",
-            {
-                "peer": self.peer,
-                "reason": str(reason),
-                "lines": self.session.lines,
-                "rejected": self.session.rejected,
-                "received": self.received,
-                "sent": self.sent,
-                "seconds": seconds,
-            },
-        )
+        fields = {
+            "peer": self.peer,
+            "reason": str(reason),
+            "lines": self.session.lines,
+            "rejected": self.session.rejected,
+            "received": self.received,
+            "sent": self.sent,
+            "seconds": seconds,
+        }
+        if self.subject:
+            fields["certificate"] = self.subject
+            log.info(f"{_CLOSED} certificate=%(certificate)r", fields)
+        else:
+            log.info(_CLOSED, fields)
 
 
 class Socket(Protocol):

@@ -191,7 +191,9 @@ class ExpressLane:
                     reply = pace.timed(session.receive, data) if data else pace.timed(session.end)
             except BlockingIOError:
                 pass
-            except SSLWantWriteError:  # new keys, for which the client takes no answer
+            except (
+                SSLWantWriteError
+            ):  # something that the client does not take has to be sent first
                 self._let_go(connection)
             except OSError as error:
                 self._end(connection, why_broken(error))

@@ -21,6 +21,11 @@ __all__ = ["PrologueError", "receive_proxy_header", "shake_hands"]
 _LOOK_BYTES = 4096
 
 
+# After a handshake that failed, a client may be silent for so long: it has nothing to say, and
+# mostly closes at once.
+_GOODBYE_SECONDS = 0.25
+
+
 class PrologueError(Exception):
     """A client did not begin as it had to; the message says what it did, for the log."""
 
@@ -55,25 +60,17 @@ async def receive_proxy_header(client: socket.socket) -> ProxyHeader:
 async def shake_hands(client: socket.socket, context: SSLContext) -> TlsSocket:
     """Return a client's socket with TLS on it, after the handshake.
 
-    Without one, `client` is closed, when the client had a moment to read why.
-
     Raises:
-      PrologueError: the handshake failed.
+      PrologueError: the handshake failed, and the client was told why; `client` is still to
+        be closed.
     """
-    try:
-        secured = TlsSocket(client, context)
-    except OSError as error:
-        raise PrologueError("reset") from error
+    secured = TlsSocket(client, context)
     stream = TlsStream(secured)
-    agreed = False
     try:
         await stream.do_handshake()
-        agreed = True
     except TlsHandshakeError as error:
+        # Closing with input unread is a reset, which would take the reason from the client.
         with suppress(trio.BrokenResourceError):
-            await close_gently(stream)
+            await close_gently(stream, silence=_GOODBYE_SECONDS)
         raise PrologueError(error.reason) from error
-    finally:
-        if not agreed:
-            secured.close()
     return secured

@@ -25,7 +25,7 @@ from cipherecho.express_lane import ExpressLane, has_express_lane
 from cipherecho.limits import Limits
 from cipherecho.listeners import Listener, TlsListener, endpoint_of, transport_of
 from cipherecho.pace import Pace
-from cipherecho.printable import shown
+from cipherecho.printable import printable, shown
 from cipherecho.prologue import PrologueError, receive_proxy_header, shake_hands
 from cipherecho.proxies import Proxies
 from cipherecho.recurring import Failures, Seldom
@@ -43,6 +43,9 @@ log = logging.getLogger("cipherecho")
 # anything, so it is in little danger of a reset; and others wait to be told the same.
 _REFUSAL_SECONDS = 0.25
 _REFUSAL_SECONDS_AT_SHUTDOWN = 0.02
+
+# Whom a certificate is for is kept for the log up to so many characters.
+_LONGEST_SUBJECT = 100
 
 # It gets so long for a TLS handshake before it is told: some round trips around the world.
 _REFUSAL_HANDSHAKE_SECONDS = 2.0
@@ -377,7 +380,9 @@ class _Server:
                 self._admission.leave(address)
                 self._close(client)
         if secured is not None:
-            self._drive(self._connection(secured, address))
+            connection = self._connection(secured, address)
+            connection.subject = printable(secured.peer_subject(), _LONGEST_SUBJECT)
+            self._drive(connection)
 
     def _drive(self, connection: SocketConnection) -> None:
         """Have a connection that is quiet served by the lane, if there is one, or by a task."""
