@@ -75,7 +75,7 @@ class Client(threading.Thread):
         connection.sendall(b"".join(self._unanswered))
         while True:
             if answered < self._most_lines and not self._enough.is_set():
-                self._send_some(connection)
+                self._send_some(connection, at_once=not answered)
             elif not self._unanswered:
                 return
             data = connection.recv(65_536)
@@ -92,8 +92,10 @@ class Client(threading.Thread):
         if not answered:
             self.troubles.append("a connection was closed before its first answer")
 
-    def _send_some(self, connection: socket.socket) -> None:
-        self._enough.wait(random.uniform(0, self._pause))  # noqa: S311
+    def _send_some(self, connection: socket.socket, *, at_once: bool) -> None:
+        # A server that shuts down closes who was silent for a while, also from the beginning.
+        if not at_once:
+            self._enough.wait(random.uniform(0, self._pause))  # noqa: S311
         while len(self._unanswered) < _WINDOW:
             line = b"%s line %d\n" % (self._prefix.encode(), self.lines)
             self.lines += 1

@@ -350,6 +350,7 @@ def test_a_server_that_was_started_for_a_connection_answers_it(tmp_path: Path, u
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
             assert ask(client, b"Hello\n") == b"Hello\n" + b"Hello\n".translate(ROT13)
+        server.wait_for_listeners(1)  # it may have answered before it said so
         assert server.endpoints == [f"unix://{path}"]
         assert server.stop() == 0
     assert path.is_socket()
@@ -365,6 +366,7 @@ def test_a_name_that_several_sockets_have_means_them_all(tmp_path: Path) -> None
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(paths[2]))
             assert ask(client, b"") == b""
+        server.wait_for_listeners(2)
         assert server.endpoints == [f"unix://{paths[0]}", f"unix://{paths[2]}"]
 
 
