@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from measurements import IMPORT_TRIO, TR
-from servers import BASELINE, OURS
+from servers import BASELINE, BASELINE_MALLOC, OURS, WATCHED
 
 # Below this share of a core, the server had to wait for the load.
 BUSY_ENOUGH = 0.9
 
 # Above this share of the time, something else on the server's core is worth a word.
 DISTURBED = 0.05
+
+# What three repetitions can't tell from 1.
+_SAME = 1.05
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Bar:
-    """What cipherecho has to reach (`bar`), and what it should (`goal`).
+    """What cipherecho, or `of` another contestant, has to reach (`bar`), and should (`goal`).
 
     Against a contestant, they bound the ratio to it; against None, the figure itself.
     """
@@ -91,6 +94,7 @@ class Bar:
     bar: float | None
     goal: float | None
     more_is_better: bool = False
+    of: str = OURS
 
 
 def _round_trip(connections: int) -> list[Bar]:
@@ -100,6 +104,15 @@ def _round_trip(connections: int) -> list[Bar]:
         Bar(what, row, "cpu_us", "uvloop-streams", 0.7, None),
         Bar(what, row, "cpu_us", "epoll", 1.75, None),
         Bar(what, row, "cpu_us", "go", None, 1.0),
+        Bar(f"{what}, with metrics", row, "cpu_us", OURS, _SAME, None, of=WATCHED),
+    ]
+
+
+def _tls(connections: int) -> list[Bar]:
+    what, row = f"CPU per round trip over TLS, {connections} connections", f"tls-{connections}"
+    return [
+        Bar(what, row, "cpu_us", BASELINE, 1.0, None),
+        Bar(what, row, "cpu_us", BASELINE_MALLOC, 1.0, None),
     ]
 
 
@@ -117,6 +130,8 @@ def _pipelined(line_bytes: int) -> list[Bar]:
 BARS = [
     *_round_trip(50),
     *_round_trip(500),
+    *_tls(50),
+    *_tls(500),
     Bar("p99.9 latency, 500 connections", "roundtrip-500", "p99.9_us", BASELINE, 1.0, None),
     Bar("p99.9 latency, 500 connections", "roundtrip-500", "p99.9_us", "epoll", None, 1.5),
     *_pipelined(26),
@@ -137,9 +152,9 @@ def measured(samples: Samples, bars: Sequence[Bar] = BARS) -> list[tuple[Bar, fl
     found = []
     for bar in bars:
         if bar.against is not None:
-            value = samples.ratio(bar.row, OURS, bar.figure, bar.against)
-        elif samples.has(bar.row, OURS):
-            value = samples.median(bar.row, OURS, bar.figure)
+            value = samples.ratio(bar.row, bar.of, bar.figure, bar.against)
+        elif samples.has(bar.row, bar.of):
+            value = samples.median(bar.row, bar.of, bar.figure)
         else:
             value = None
         if value is not None:

@@ -11,6 +11,9 @@
  *   pipelined  every connection keeps a window of bytes unanswered, and reads as it writes
  *   churn      connect, one line, its reply, close
  *   idle       open connections that have each exchanged a line, and do nothing
+ *
+ * Compiled with -DTLS, it does all but churn over TLS 1.3, of one kind whatever the server
+ * would rather have, and the server has to show the certificate that is given.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -28,6 +31,12 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+
+#ifdef TLS
+#include <fcntl.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#endif
 
 /* So many are opened at a time before a line is exchanged on each: ncat's backlog is 10. */
 enum { OPENED_AT_ONCE = 8 };
@@ -55,6 +64,9 @@ static int code_only; /* tr has no echo */
 
 struct connection {
     int fd;
+#ifdef TLS
+    SSL *tls;
+#endif
     char *sends;   /* whole lines, sent over and over */
     char *expects; /* the replies to those */
     size_t bytes;  /* of `sends` */
@@ -202,6 +214,111 @@ static int connect_from(uint32_t source)
     return fd;
 }
 
+/* ---- bytes: plain ones, or by TLS; neither sending nor receiving waits ---- */
+
+#ifndef TLS
+
+static const char modes[] = "roundtrip|pipelined|churn|idle";
+
+static void secure(struct connection *c) { (void)c; }
+
+/* Return how many bytes were sent; nothing if the socket is full. */
+static size_t send_bytes(struct connection *c, const char *from, size_t bytes)
+{
+    ssize_t taken = send(c->fd, from, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (taken < 0 && errno == EAGAIN)
+        return 0;
+    if (taken < 0)
+        fail("connection %td: send: %s", c - all, strerror(errno));
+    return (size_t)taken;
+}
+
+/* Return how many bytes have come. */
+static size_t receive_bytes(struct connection *c)
+{
+    ssize_t count = recv(c->fd, received_bytes, RECEIVE_BYTES, MSG_DONTWAIT);
+    if (count < 0 && errno == EAGAIN)
+        return 0;
+    if (count < 0)
+        fail("connection %td: recv: %s", c - all, strerror(errno));
+    if (count == 0)
+        fail("connection %td: the server closed it", c - all);
+    return (size_t)count;
+}
+
+static int has_more(struct connection *c)
+{
+    (void)c;
+    return 0;
+}
+
+#else
+
+static const char modes[] = "roundtrip|pipelined|idle";
+
+static const char *certificate; /* a file: the server's own, trusted for that alone */
+static SSL_CTX *context;
+
+_Noreturn static void fail_tls(const char *what)
+{
+    const char *reason = ERR_reason_error_string(ERR_peek_error());
+    fail("%s: %s", what, reason ? reason : "the connection broke");
+}
+
+static void prepare_tls(void)
+{
+    context = SSL_CTX_new(TLS_client_method());
+    if (!context || !SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) ||
+        !SSL_CTX_set_ciphersuites(context, "TLS_AES_128_GCM_SHA256") ||
+        !SSL_CTX_set1_groups_list(context, "X25519"))
+        fail_tls("TLS");
+    if (!SSL_CTX_load_verify_locations(context, certificate, NULL))
+        fail_tls(certificate);
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_read_ahead(context, 1); /* or each record would take two calls of the system */
+}
+
+/* Have TLS on a connection; this waits for the server. */
+static void secure(struct connection *c)
+{
+    c->tls = SSL_new(context);
+    if (!c->tls || !SSL_set_fd(c->tls, c->fd) || SSL_connect(c->tls) != 1)
+        fail_tls("the handshake");
+    if (fcntl(c->fd, F_SETFL, O_NONBLOCK))
+        fail_errno("fcntl");
+}
+
+/* Return nothing if it was only that it would have had to wait. */
+static size_t zero_or_fail(struct connection *c, int result)
+{
+    int why = SSL_get_error(c->tls, result);
+    if (why != SSL_ERROR_WANT_READ && why != SSL_ERROR_WANT_WRITE)
+        fail_tls("sending or receiving");
+    return 0;
+}
+
+static size_t send_bytes(struct connection *c, const char *from, size_t bytes)
+{
+    size_t taken;
+    ERR_clear_error();
+    int result = SSL_write_ex(c->tls, from, bytes, &taken);
+    return result == 1 ? taken : zero_or_fail(c, result);
+}
+
+static size_t receive_bytes(struct connection *c)
+{
+    size_t count;
+    ERR_clear_error();
+    int result = SSL_read_ex(c->tls, received_bytes, RECEIVE_BYTES, &count);
+    return result == 1 ? count : zero_or_fail(c, result);
+}
+
+/* Return whether bytes have been read ahead, which epoll can't know of. */
+static int has_more(struct connection *c) { return SSL_pending(c->tls) || SSL_has_pending(c->tls); }
+
+#endif
+
 static void wait_for_input(struct connection *c)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
@@ -225,26 +342,13 @@ static size_t send_next(struct connection *c, size_t bytes)
     size_t at = c->sent % c->bytes;
     if (bytes > c->bytes - at)
         bytes = c->bytes - at;
-    ssize_t taken = send(c->fd, c->sends + at, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (taken < 0 && errno == EAGAIN)
-        return 0;
-    if (taken < 0)
-        fail("connection %td: send: %s", c - all, strerror(errno));
-    c->sent += (size_t)taken;
-    return (size_t)taken;
+    size_t taken = send_bytes(c, c->sends + at, bytes);
+    c->sent += taken;
+    return taken;
 }
 
-/* Receive what there is, and check it. */
-static void receive(struct connection *c)
+static void check(struct connection *c, size_t left)
 {
-    ssize_t count = recv(c->fd, received_bytes, RECEIVE_BYTES, MSG_DONTWAIT);
-    if (count < 0 && errno == EAGAIN)
-        return;
-    if (count < 0)
-        fail("connection %td: recv: %s", c - all, strerror(errno));
-    if (count == 0)
-        fail("connection %td: the server closed it", c - all);
-    size_t left = (size_t)count;
     if (c->received + left > c->sent * reply_factor)
         fail("connection %td: more than the reply came back", c - all);
     for (const char *from = received_bytes; left;) {
@@ -257,6 +361,15 @@ static void receive(struct connection *c)
                  (uintmax_t)c->received, (uintmax_t)(c->received + part));
         c->received += part, from += part, left -= part;
     }
+}
+
+/* Receive what there is, and check it. */
+static void receive(struct connection *c)
+{
+    size_t count;
+    do
+        check(c, count = receive_bytes(c));
+    while (count && has_more(c));
 }
 
 static int is_answered(const struct connection *c) { return c->received == c->sent * reply_factor; }
@@ -289,6 +402,7 @@ static void open_connections(int from, int to)
         int until = from + OPENED_AT_ONCE < to ? from + OPENED_AT_ONCE : to;
         for (int i = from; i < until; i++) {
             all[i].fd = connect_from(0);
+            secure(&all[i]);
             wait_for_input(&all[i]);
         }
         exchange(from, until);
@@ -452,6 +566,8 @@ static void pipelined(void)
     print_result(answered);
 }
 
+#ifndef TLS
+
 /* Keep `connections` at a time under way, and read the replies in the order of connecting.
  *
  * The client closes first, in order and without a reset, which some servers would log as
@@ -499,6 +615,8 @@ static void churn(void)
     print_result(made);
 }
 
+#endif
+
 static void idle(void)
 {
     int total = connections + OPEN_BEFOREHAND;
@@ -528,13 +646,23 @@ static void out_of_time(int signal)
 }
 
 static const char usage[] =
-    "usage: load roundtrip|pipelined|churn|idle PORT [OPTION]...\n"
+    "usage: load %s PORT [OPTION]...\n"
     "  --connections N   at once [50]\n"
     "  --line BYTES      of a line, its LF included [26]\n"
     "  --warmup SECONDS  that do not count [0.5]\n"
     "  --seconds SECONDS that do [2]\n"
     "  --window BYTES    unanswered on a connection, for pipelined [65536]\n"
-    "  --code-only       the server sends no echo\n";
+    "  --code-only       the server sends no echo\n"
+#ifdef TLS
+    "  --certificate PEM the server's\n"
+#endif
+    ;
+
+static int misused(void)
+{
+    fprintf(stderr, usage, modes);
+    return 2;
+}
 
 int main(int argc, char **argv)
 {
@@ -542,6 +670,9 @@ int main(int argc, char **argv)
         {"connections", required_argument, 0, 'n'}, {"line", required_argument, 0, 'l'},
         {"warmup", required_argument, 0, 'w'},      {"seconds", required_argument, 0, 's'},
         {"window", required_argument, 0, 'b'},      {"code-only", no_argument, &code_only, 1},
+#ifdef TLS
+        {"certificate", required_argument, 0, 'c'},
+#endif
         {0, 0, 0, 0}};
     for (int option; (option = getopt_long(argc, argv, "", options, 0)) != -1;)
         switch (option) {
@@ -550,13 +681,14 @@ int main(int argc, char **argv)
         case 'w': warmup = atof(optarg); break;
         case 's': seconds = atof(optarg); break;
         case 'b': window = strtoul(optarg, 0, 10); break;
+#ifdef TLS
+        case 'c': certificate = optarg; break;
+#endif
         case 0: break;
-        default: fputs(usage, stderr); return 2;
+        default: return misused();
         }
-    if (argc - optind != 2 || connections < 1 || line_bytes < 2 || window < line_bytes) {
-        fputs(usage, stderr);
-        return 2;
-    }
+    if (argc - optind != 2 || connections < 1 || line_bytes < 2 || window < line_bytes)
+        return misused();
     mode = argv[optind];
     port = atoi(argv[optind + 1]);
     reply_factor = code_only ? 1 : 2;
@@ -568,17 +700,22 @@ int main(int argc, char **argv)
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (!all || epoll_fd < 0)
         fail_errno("start");
+#ifdef TLS
+    if (!certificate)
+        return misused();
+    prepare_tls();
+#endif
     if (!strcmp(mode, "roundtrip"))
         roundtrip();
     else if (!strcmp(mode, "pipelined"))
         pipelined();
-    else if (!strcmp(mode, "churn"))
-        churn();
     else if (!strcmp(mode, "idle"))
         idle();
-    else {
-        fputs(usage, stderr);
-        return 2;
-    }
+#ifndef TLS
+    else if (!strcmp(mode, "churn"))
+        churn();
+#endif
+    else
+        return misused();
     return 0;
 }

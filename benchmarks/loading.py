@@ -39,13 +39,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Load:
-    """What to load a server with; `line_bytes` are with the LF, and `longer` multiplies times."""
+    """What to load a server with; `line_bytes` are with the LF, and `longer` multiplies times.
+
+    Over TLS, there has to be a load for that.
+    """
 
     mode: str
     connections: int
     line_bytes: int = 26
     longer: float = 1
     code_only: bool = False
+    tls: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,12 +86,16 @@ def apply_load(load: Load, tools: Tools, settings: Settings, server: Process, po
     Raises:
       MeasurementError: a reply was wrong, or did not come.
     """
-    command: list[str | Path] = [tools.load, load.mode, str(port)]
+    program = tools.tls_load if load.tls else tools.load
+    assert program is not None
+    command: list[str | Path] = [program, load.mode, str(port)]
     command += ["--connections", str(load.connections), "--line", str(load.line_bytes)]
     command += ["--warmup", str(settings.warmup * load.longer)]
     command += ["--seconds", str(settings.seconds * load.longer)]
     if load.code_only:
         command.append("--code-only")
+    if load.tls:
+        command += ["--certificate", tools.certificate]
     with started(command, settings.cores[1], stdin=subprocess.PIPE) as running:
         taken = []
         for expected in ("begin", "end"):

@@ -15,8 +15,9 @@ from pathlib import Path
 from prepare import CHECKOUT, Tools
 
 _PYTHON_VERSIONS = """
-import importlib.metadata, platform
+import importlib.metadata, platform, ssl
 print("python", platform.python_implementation(), platform.python_version())
+print("openssl", *ssl.OPENSSL_VERSION.split()[1:2])
 for name in ("cipherecho", "trio", "uvloop", "matplotlib"):
     print(name, importlib.metadata.version(name))
 """

@@ -13,17 +13,20 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from loading import Load, MeasurementError, Outcome, Settings, apply_load
 from prepare import Tools
 from processes import started
-from servers import BASELINE, OURS, Server, running
+from servers import BASELINE, OURS, Server, is_tls, running
 
 IMPORT_TRIO = "import-trio"
 TR = "tr"
+
+# So many connections are idle over TLS: with asyncio, they take 280 MB.
+_MOST_IDLE_TLS = 1000
 
 # What `cipherecho apply` and tr are compared on before they are timed.
 _COMPARED_BYTES = 8 << 20
@@ -57,14 +60,17 @@ def rows(servers: Sequence[Server], tools: Tools, settings: Settings) -> list[Ro
 
     start = of_servers("start", bench.start)
     importing = Contestant(IMPORT_TRIO, "python -c 'import trio'", bench.import_trio)
-    return [
+    found = [
         of_servers("roundtrip-50", partial(bench.roundtrip, connections=50)),
         of_servers("roundtrip-500", partial(bench.roundtrip, connections=500)),
+        of_servers("tls-50", partial(bench.roundtrip, connections=50, tls=True)),
+        of_servers("tls-500", partial(bench.roundtrip, connections=500, tls=True)),
         of_servers("scale", bench.scale),
         of_servers("pipelined-26", partial(bench.pipelined, line_bytes=26)),
         of_servers("pipelined-100", partial(bench.pipelined, line_bytes=100)),
         of_servers("pipelined-1000", partial(bench.pipelined, line_bytes=1000)),
         of_servers("memory", bench.memory),
+        of_servers("tls-memory", partial(bench.memory, tls=True)),
         of_servers("churn", bench.churn),
         Row("start", IMPORT_TRIO, [*start.contestants, importing]),
         Row(
@@ -76,6 +82,7 @@ def rows(servers: Sequence[Server], tools: Tools, settings: Settings) -> list[Ro
             ],
         ),
     ]
+    return [row for row in found if tools.tls_load is not None or not is_tls(row.name)]
 
 
 class _Bench:
@@ -86,8 +93,8 @@ class _Bench:
         self.apply_command = [str(tools.cipherecho), "apply", "--cipher", "rot13"]
         self.tr_command = ["tr", "A-Za-z", "N-ZA-Mn-za-m"]
 
-    def roundtrip(self, server: Server, *, connections: int) -> dict[str, float]:
-        load = self._load(server, "roundtrip", connections)
+    def roundtrip(self, server: Server, *, connections: int, tls: bool = False) -> dict[str, float]:
+        load = self._load(server, Load("roundtrip", connections, tls=tls))
         trips = load.result["lines"]
         latency = load.result["latency_ns"]
         return {
@@ -118,7 +125,7 @@ class _Bench:
         }
 
     def pipelined(self, server: Server, *, line_bytes: int) -> dict[str, float]:
-        load = self._load(server, "pipelined", 10, line_bytes)
+        load = self._load(server, Load("pipelined", 10, line_bytes))
         lines = load.result["lines"]
         return {
             "per_s": lines / load.result["wall_s"],
@@ -126,13 +133,14 @@ class _Bench:
             **load.busy,
         }
 
-    def memory(self, server: Server) -> dict[str, float]:
-        connections = min(self._settings.many, server.most_idle)
-        load = self._load(server, "idle", connections)
+    def memory(self, server: Server, *, tls: bool = False) -> dict[str, float]:
+        most = min(server.most_idle, _MOST_IDLE_TLS) if tls else server.most_idle
+        connections = min(self._settings.many, most)
+        load = self._load(server, Load("idle", connections, tls=tls))
         return {"bytes": load.memory_bytes / connections, "connections": connections}
 
     def churn(self, server: Server) -> dict[str, float]:
-        load = self._load(server, "churn", server.at_once)
+        load = self._load(server, Load("churn", server.at_once))
         made = load.result["lines"]
         return {
             "per_s": made / load.result["wall_s"],
@@ -185,10 +193,10 @@ class _Bench:
                 raise MeasurementError(f"{command[0]} exited with {status}: {it.complaint()}")
             return wall, cpu
 
-    def _load(self, server: Server, mode: str, connections: int, line_bytes: int = 26) -> Outcome:
+    def _load(self, server: Server, load: Load) -> Outcome:
         """Start a server, and load it."""
-        load = Load(mode, connections, line_bytes, code_only=server.code_only)
-        with running(server, self._server_core) as (process, port):
+        load = replace(load, code_only=server.code_only)
+        with running(server, self._server_core, tls=load.tls) as (process, port):
             return apply_load(load, self._tools, self._settings, process, port)
 
 

@@ -20,6 +20,7 @@ CHECKOUT = HERE.parent
 BUILD = HERE / "build"
 
 PACKAGES = ("uvloop", "matplotlib")
+PROJECT = f"{CHECKOUT}[metrics]"
 PROFILER = "py-spy"
 
 
@@ -36,6 +37,9 @@ class Tools:
       cipherecho: the command, as a user would have it.
       py_spy: the profiler; it may not be installed.
       load: the load generator.
+      tls_load: the same over TLS; None where there is no OpenSSL.
+      certificate: what every server shows, on P-256 and signed by itself, if there is `tls_load`.
+      key: the key of that.
       epoll: the peer in C.
       go_peer: the peer in Go; None where there is no Go.
     """
@@ -44,6 +48,9 @@ class Tools:
     cipherecho: Path
     py_spy: Path
     load: Path
+    tls_load: Path | None
+    certificate: Path
+    key: Path
     epoll: Path
     go_peer: Path | None
 
@@ -64,36 +71,68 @@ def prepare(python: str, *, profiler: bool) -> Tools:
     pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet"]
     pip.append("--disable-pip-version-check")
     sources = [CHECKOUT / "pyproject.toml", *(CHECKOUT / "src").rglob("*.py")]
-    if _has_changed(environment / "installed", sources, PACKAGES):
+    if _has_changed(environment / "installed", sources, [*PACKAGES, PROJECT]):
         _say(f"installing the project and {' and '.join(PACKAGES)}")
         _run([*pip, *PACKAGES])
-        _run([*pip, CHECKOUT])  # its dependencies too
+        _run([*pip, PROJECT])  # its dependencies too
         _run([*pip, "--force-reinstall", "--no-deps", CHECKOUT])  # the version may be the same
-        _remember(environment / "installed", sources, PACKAGES)
+        _remember(environment / "installed", sources, [*PACKAGES, PROJECT])
     if profiler and not (environment / "bin" / PROFILER).exists():
         _say(f"installing {PROFILER}")
         _run([*pip, PROFILER])
+    certificate, key = BUILD / "certificate.pem", BUILD / "key.pem"
     return Tools(
         python=environment / "bin" / "python",
         cipherecho=environment / "bin" / "cipherecho",
         py_spy=environment / "bin" / PROFILER,
         load=_compiled("load", HERE / "load.c"),
+        tls_load=_tls_load(certificate, key),
+        certificate=certificate,
+        key=key,
         epoll=_compiled("epoll", HERE / "peers" / "epoll.c"),
         go_peer=_go_peer(),
     )
 
 
-def _compiled(name: str, source: Path) -> Path:
+def _compiled(name: str, source: Path, *options: str) -> Path:
     program = BUILD / name
-    if _has_changed(BUILD / f"{name}.made", [source]) or not program.exists():
-        compiler = shutil.which("cc")
-        if compiler is None:
-            raise SetupError("there is no C compiler (cc): install one, such as the package gcc")
-        _say(f"compiling {source.relative_to(HERE)}")
+    if _has_changed(BUILD / f"{name}.made", [source], options) or not program.exists():
+        _say(f"compiling {' '.join([str(source.relative_to(HERE)), *options])}")
         BUILD.mkdir(exist_ok=True)
-        _run([compiler, "-O2", "-o", program, source])
-        _remember(BUILD / f"{name}.made", [source])
+        _run([_compiler(), "-O2", "-o", program, source, *options])
+        _remember(BUILD / f"{name}.made", [source], options)
     return program
+
+
+def _compiler() -> str:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise SetupError("there is no C compiler (cc): install one, such as the package gcc")
+    return compiler
+
+
+def _tls_load(certificate: Path, key: Path) -> Path | None:
+    """Return the load that speaks TLS, and make a certificate; None where that can't be done."""
+    openssl = shutil.which("openssl")
+    if openssl is None or not _has_header("openssl/ssl.h"):
+        _say(
+            "there is no OpenSSL here, or not all of it: the rows of TLS are left out; "
+            "for them, install the packages openssl and libssl-dev"
+        )
+        return None
+    load = _compiled("load-tls", HERE / "load.c", "-DTLS", "-lssl", "-lcrypto")
+    if not (certificate.exists() and key.exists()):
+        _say("making a certificate")
+        command: list[str | Path] = [openssl, "req", "-x509", "-days", "3650", "-nodes"]
+        command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+        command += ["-subj", "/CN=localhost", "-keyout", key, "-out", certificate]
+        _run(command)
+    return load
+
+
+def _has_header(name: str) -> bool:
+    command = [_compiler(), "-E", "-include", name, "-x", "c", os.devnull]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0  # noqa: S603
 
 
 def _go_peer() -> Path | None:

@@ -33,6 +33,13 @@ _COLUMNS = [
     _Column("growth", "scale", "growth", relative=False),
 ]
 
+_TLS_COLUMNS = [
+    _Column("CPU µs, 50", "tls-50", "cpu_us"),
+    _Column("CPU µs, 500", "tls-500", "cpu_us"),
+    _Column("p99.9 µs, 500", "tls-500", "p99.9_us"),
+    _Column("idle bytes", "tls-memory", "bytes"),
+]
+
 
 def markdown(
     samples: Samples,
@@ -52,7 +59,8 @@ def markdown(
         f"To `{titles.get(BASELINE, BASELINE)}`, in the same repetition; the median. CPU per round "
         "trip at 50 and 500 connections, p99.9 latency at 500, lines a second with many in flight, "
         "memory per idle connection, connections a second and CPU for each. Growth is the CPU per "
-        "round trip at many connections (10,000 in a full run) divided by that at 100.",
+        "round trip at many connections (10,000 in a full run) divided by that at 100. Over TLS, "
+        "all have the same cipher suite and certificate.",
         _servers(samples, titles, ratios=True),
         "## Figures",
         _servers(samples, titles, ratios=False),
@@ -71,13 +79,28 @@ def markdown(
 
 
 def _servers(samples: Samples, titles: Mapping[str, str], *, ratios: bool) -> str:
-    columns = [c for c in _COLUMNS if any(samples.has(c.row, name) for name in titles)]
+    tables = [
+        _columns(heading, columns, samples, titles, ratios=ratios)
+        for heading, columns in (("", _COLUMNS), ("over TLS", _TLS_COLUMNS))
+    ]
+    return "\n\n".join(table for table in tables if table)
+
+
+def _columns(
+    heading: str,
+    columns: Sequence[_Column],
+    samples: Samples,
+    titles: Mapping[str, str],
+    *,
+    ratios: bool,
+) -> str:
+    columns = [c for c in columns if any(samples.has(c.row, name) for name in titles)]
     lines = []
     for name, title in titles.items():
         cells = [_cell(samples, column, name, ratios=ratios) for column in columns]
         if any(cells):
             lines.append([title, *cells])
-    return _table(["", *(c.title for c in columns)], lines) if lines else ""
+    return _table([heading, *(c.title for c in columns)], lines) if lines else ""
 
 
 def _cell(samples: Samples, column: _Column, name: str, *, ratios: bool) -> str:

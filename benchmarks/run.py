@@ -28,8 +28,9 @@ from processes import cores
 from servers import BASELINE, OURS, CannotStartError, Server, servers
 
 _ROWS = [
-    *("roundtrip-50", "roundtrip-500", "scale", "pipelined-26", "pipelined-100", "pipelined-1000"),
-    *("memory", "churn", "start", "apply"),
+    *("roundtrip-50", "roundtrip-500", "tls-50", "tls-500"),
+    *("scale", "pipelined-26", "pipelined-100", "pipelined-1000"),
+    *("memory", "tls-memory", "churn", "start", "apply"),
 ]
 
 # Beside the connections, a process has a few descriptors of its own.
@@ -37,7 +38,7 @@ _SPARE_DESCRIPTORS = 200
 
 _EXAMPLES = """\
 examples:
-  python3 benchmarks/run.py                             everything; about a quarter of an hour
+  python3 benchmarks/run.py                             everything; about twenty minutes
   python3 benchmarks/run.py --quick                     the same in little, to see that it works
   python3 benchmarks/run.py --only roundtrip,churn      some rows
   python3 benchmarks/run.py --peers go,epoll --repeat 5 some peers, more often

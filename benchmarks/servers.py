@@ -19,15 +19,17 @@ from prepare import HERE, Tools
 from processes import Process, started
 
 BASELINE = "uvloop-protocol"
+BASELINE_MALLOC = "uvloop-protocol-malloc"
 OURS = "cipherecho"
+WATCHED = "cipherecho-watched"
 
 _PATIENCE_SECONDS = 20.0
 
 _FILTER = "stdbuf -oL tr A-Za-z N-ZA-Mn-za-m"
 
 # The C library gives large blocks back to the system at once, and the faults of having them anew
-# can take 40% of the time of a small Python process that receives much; which one it hits is
-# luck. With these, none.
+# can take 40% of the time of a small Python process that receives much, and more of uvloop's over
+# TLS, which has such blocks for every receive; which one it hits is luck. With these, none.
 _KEEP_MEMORY = ("env", "MALLOC_MMAP_THRESHOLD_=100000000", "MALLOC_TRIM_THRESHOLD_=1000000000")
 
 # What a process or two for each client can do.
@@ -53,6 +55,7 @@ class Server:
       name: for ``--peers`` and the JSON.
       title: for people.
       command: from a port, for those that can't pick one and say so, to the command line.
+      tls_command: the command line for the rows over TLS; empty to be left out of those.
       left_out_of: the rows that it is not measured in.
       rows: the only ones that it is measured in; None for no such bound.
       code_only: it sends no echo, so it does half the sending.
@@ -64,6 +67,7 @@ class Server:
     name: str
     title: str
     command: Callable[[int], Sequence[str | Path]]
+    tls_command: Sequence[str | Path] = ()
     left_out_of: tuple[str, ...] = ()
     rows: tuple[str, ...] | None = None
     code_only: bool = False
@@ -73,7 +77,14 @@ class Server:
 
     def is_in(self, row: str) -> bool:
         """Return whether the server is measured in a row."""
+        if is_tls(row) and not self.tls_command:
+            return False
         return row not in self.left_out_of and (self.rows is None or row in self.rows)
+
+
+def is_tls(row: str) -> bool:
+    """Return whether what a row measures is TLS."""
+    return row.startswith("tls-")
 
 
 def servers(tools: Tools) -> list[Server]:
@@ -84,26 +95,43 @@ def servers(tools: Tools) -> list[Server]:
     def fixed(*command: str | Path) -> Callable[[int], Sequence[str | Path]]:
         return lambda port: command
 
-    # As it is by default, but for more clients than it allows then; and like the others it
-    # keeps no record of every connection.
-    logging: list[str | Path] = [tools.cipherecho, "--cipher", "rot13", "--listen", "127.0.0.1:0"]
-    logging += ["--max-connections", "20000"]
-    ours = [*logging, "--log-level", "warning"]
+    # As it is by default, but for more clients than it allows then; and, where it is quiet, like
+    # the others it keeps no record of every connection.
+    ours: list[str | Path] = [tools.cipherecho, "--cipher", "rot13", "--max-connections", "20000"]
+    quiet = ["--log-level", "warning"]
+    tcp = ["--listen", "tcp://127.0.0.1:0"]
+    tls = ["--listen", "tls://127.0.0.1:0", "--tls-cert", tools.certificate, "--tls-key", tools.key]
+    uvloop = [python, here / "protocol.py", "uvloop"]
+    asyncio = [python, here / "protocol.py", "asyncio"]
+    certified = [tools.certificate, tools.key]
     found = [
-        Server(OURS, "cipherecho", fixed(*ours)),
-        Server("cipherecho-tasks", "cipherecho --no-express", fixed(*ours, "--no-express")),
-        Server("cipherecho-logging", "cipherecho, logging", fixed(*logging), rows=("churn",)),
-        Server(BASELINE, "uvloop Protocol", fixed(python, here / "protocol.py", "uvloop")),
+        Server(OURS, "cipherecho", fixed(*ours, *tcp, *quiet), [*ours, *tls, *quiet]),
         Server(
-            "uvloop-protocol-malloc",
+            "cipherecho-tasks",
+            "cipherecho --no-express",
+            fixed(*ours, *tcp, *quiet, "--no-express"),
+            [*ours, *tls, *quiet, "--no-express"],
+        ),
+        Server("cipherecho-logging", "cipherecho, logging", fixed(*ours, *tcp), rows=("churn",)),
+        Server(
+            WATCHED,
+            "cipherecho, with metrics and JSON log",
+            fixed(*ours, *tcp, "--metrics", "tcp://127.0.0.1:0", "--log-format", "json"),
+            rows=("roundtrip-50", "roundtrip-500"),
+        ),
+        Server(BASELINE, "uvloop Protocol", fixed(*uvloop), [*uvloop, *certified]),
+        Server(
+            BASELINE_MALLOC,
             "uvloop Protocol, malloc set",
-            fixed(*_KEEP_MEMORY, python, here / "protocol.py", "uvloop"),
-            rows=("roundtrip-50", "pipelined-26", "pipelined-100", "pipelined-1000"),
+            fixed(*_KEEP_MEMORY, *uvloop),
+            [*_KEEP_MEMORY, *uvloop, *certified],
+            rows=(
+                *("roundtrip-50", "tls-50", "tls-500"),
+                *("pipelined-26", "pipelined-100", "pipelined-1000"),
+            ),
         ),
         Server("uvloop-streams", "uvloop streams", fixed(python, here / "streams.py", "uvloop")),
-        Server(
-            "asyncio-protocol", "asyncio Protocol", fixed(python, here / "protocol.py", "asyncio")
-        ),
+        Server("asyncio-protocol", "asyncio Protocol", fixed(*asyncio), [*asyncio, *certified]),
         Server("asyncio-streams", "asyncio streams", fixed(python, here / "streams.py", "asyncio")),
         Server(
             "trio-tutorial",
@@ -114,7 +142,7 @@ def servers(tools: Tools) -> list[Server]:
         Server("epoll", "C epoll", fixed(tools.epoll)),
     ]
     if tools.go_peer is not None:
-        found.append(Server("go", "Go", fixed(tools.go_peer)))
+        found.append(Server("go", "Go", fixed(tools.go_peer), [tools.go_peer, *certified]))
     if shutil.which("ncat"):
         found.append(
             Server(
@@ -152,7 +180,7 @@ def servers(tools: Tools) -> list[Server]:
 
 
 @contextmanager
-def running(server: Server, core: int) -> Iterator[tuple[Process, int]]:
+def running(server: Server, core: int, *, tls: bool = False) -> Iterator[tuple[Process, int]]:
     """Start a server on a core; give its process and its port; end it on the way out.
 
     Raises:
@@ -160,7 +188,8 @@ def running(server: Server, core: int) -> Iterator[tuple[Process, int]]:
     """
     port = 0 if server.says_port else _free_port()
     try:
-        with started(server.command(port), core) as process:
+        command = server.tls_command if tls else server.command(port)
+        with started(command, core) as process:
             yield process, _port_said(process) if server.says_port else _taken(process, port)
     except FileNotFoundError as error:
         raise CannotStartError(str(error)) from error

@@ -1,12 +1,14 @@
-"""A server on a bare ``asyncio.Protocol``, for ``protocol.py uvloop`` and ``protocol.py asyncio``.
+"""A server on a bare ``asyncio.Protocol``: ``protocol.py uvloop|asyncio [CERTIFICATE KEY]``.
 
 Every receive is answered with one write: all its complete lines are translated at once. With
-uvloop it is the measure of all the others. It has no limits and no times, and keeps no log.
+uvloop it is the measure of all the others. It has no limits and no times, and keeps no log. With
+a certificate and its key, two PEM files, it speaks TLS.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 import sys
 from importlib import import_module
 from io import BytesIO
@@ -45,9 +47,14 @@ class Rot13Echo(asyncio.Protocol):
         self.transport.write(b"".join(reply))
 
 
-async def main() -> None:
+async def main(certificate_and_key: list[str]) -> None:
     """Serve until killed."""
-    server = await asyncio.get_running_loop().create_server(Rot13Echo, "127.0.0.1", 0)
+    context = None
+    if certificate_and_key:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(*certificate_and_key)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Rot13Echo, "127.0.0.1", 0, ssl=context)
     print("listening", server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
@@ -55,4 +62,4 @@ async def main() -> None:
 if __name__ == "__main__":
     # Both set TCP_NODELAY on what they accept.
     with asyncio.Runner(loop_factory=import_module(sys.argv[1]).new_event_loop) as runner:
-        runner.run(main())
+        runner.run(main(sys.argv[2:]))

@@ -1,16 +1,19 @@
 // Command rot13echo answers each line that a client sends with the line and its ROT13.
 //
 // It is what one would write in Go: a goroutine for each connection, buffered reading and
-// writing, and a flush when nothing more has come.
+// writing, and a flush when nothing more has come. With a certificate and its key, two PEM
+// files, it speaks TLS.
 package main
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
+	"os"
 )
 
 // For each direction of a connection: a compromise between few system calls for who sends
@@ -63,6 +66,13 @@ func main() {
 		log.Fatal(err)
 	}
 	fmt.Println("listening", listener.Addr().(*net.TCPAddr).Port)
+	if len(os.Args) == 3 {
+		pair, err := tls.LoadX509KeyPair(os.Args[1], os.Args[2])
+		if err != nil {
+			log.Fatal(err)
+		}
+		listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{pair}})
+	}
 	for {
 		conn, err := listener.Accept()
 		if err != nil {
