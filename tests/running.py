@@ -35,15 +35,16 @@ ROT13 = bytes.maketrans(
 
 def tool(name: str) -> str:
     """Return where a program is; without it, the test is skipped, or fails if CI is set."""
-    return shutil.which(name) or _do_without(f"the program {name}")
+    return shutil.which(name) or do_without(f"the program {name}")
 
 
 def content(path: str) -> bytes:
     """Return what is in a file of the system; without it, as for a tool."""
-    return Path(path).read_bytes() if Path(path).exists() else _do_without(f"the file {path}")
+    return Path(path).read_bytes() if Path(path).exists() else do_without(f"the file {path}")
 
 
-def _do_without(what: str) -> NoReturn:
+def do_without(what: str) -> NoReturn:
+    """Skip a test that needs what this machine does not have, or fail it if CI is set."""
     reason = f"this machine does not have {what}, which this test needs"
     if os.environ.get("CI"):
         pytest.fail(f"{reason}, and CI is set")
