@@ -33,17 +33,16 @@ class Admission:
     def __init__(self, limits: Limits, tally: Tally) -> None:
         self._most = _affordable(limits.max_connections)
         self._limits = limits
-        self._sources = Sources(limits)
+        sources = Sources(limits)
+        # What is not limited is not asked about, as every connection would pay for it.
+        self._sources = sources if sources else None
         self._tally = tally
         self._waiting = trio.lowlevel.ParkingLot()
         self._seldom: defaultdict[str, Seldom] = defaultdict(Seldom)
+        self.counts_sources = self._sources is not None
+        """Whether a client's address is needed when it leaves."""
         self.places = self._most + MOST_REFUSALS
         """How many connections may still be held, those that are not served included."""
-
-    @property
-    def counts_sources(self) -> bool:
-        """Whether a client's address is needed when it leaves."""
-        return bool(self._sources)
 
     # A semaphore of Trio's costs several times as much, twice for each connection.
 
@@ -65,7 +64,7 @@ class Admission:
         """
         if self._tally.serving >= self._most:
             return "full"
-        if self._sources and (reason := self._sources.admit(address)):
+        if self._sources is not None and (reason := self._sources.admit(address)):
             return reason
         self._tally.serving += 1
         return None
@@ -73,7 +72,7 @@ class Admission:
     def leave(self, address: object) -> None:
         """Count a client no more that was admitted."""
         self._tally.serving -= 1
-        if self._sources:
+        if self._sources is not None:
             self._sources.leave(address)
 
     def explain(self, reason: str) -> str:

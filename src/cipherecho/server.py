@@ -181,7 +181,7 @@ class _Server:
         self._terms = Terms(
             limits, Pace(cipher), trio.CapacityLimiter(limits.max_workers), Failures().report, tally
         )
-        self._proxies = proxies
+        self._proxies = proxies if proxies else None
         self._admission = Admission(limits, tally)
         self._tally = tally
         self._lane = (
@@ -286,7 +286,7 @@ class _Server:
                 client, address = entrance.plain.accept()
                 admission.places -= 1
                 self._tally.accepted += 1
-                if self._proxies and address in self._proxies:
+                if self._proxies is not None and address in self._proxies:
                     self._connections.start_soon(
                         self._receive_header, client, address, entrance.certificates
                     )
