@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address
 
 __all__ = ["LONGEST_HEADER", "ProxyHeader", "ProxyHeaderError", "parse_proxy_header"]
@@ -189,8 +190,8 @@ def _check_additions(header: bytes, position: int) -> None:
     while position < len(header):
         start = position + 3
         end = start + int.from_bytes(header[position + 1 : start])
-        # A length that is itself cut short makes `start` too large.
-        if max(start, end) > len(header):
+        # So it is, too, where the length itself is cut short.
+        if end > len(header):
             raise ProxyHeaderError(header[position:], "a type, a length and so many bytes (TLV)")
         if header[position] == _TYPE_CRC32C:
             _check_crc32c(header, start, end)
@@ -205,21 +206,21 @@ def _check_crc32c(header: bytes, start: int, end: int) -> None:
         raise ProxyHeaderError(got, f"the header's CRC32C, {expected!r}")
 
 
-def _crc32c_table() -> list[int]:
+# Made for the first header with a sum, and not for everybody who imports this: few have one.
+@cache
+def _crc32c_table() -> tuple[int, ...]:
     """Return what each byte does to the sum; RFC 3720, 12.1, with the bits reflected."""
     table = []
     for remainder in range(256):
         for _ in range(8):
             remainder = remainder >> 1 ^ (0x82F63B78 if remainder & 1 else 0)
         table.append(remainder)
-    return table
-
-
-_CRC32C_TABLE = _crc32c_table()
+    return tuple(table)
 
 
 def _crc32c(data: bytes) -> int:
+    table = _crc32c_table()
     crc = 0xFFFFFFFF
     for byte in data:
-        crc = crc >> 8 ^ _CRC32C_TABLE[(crc ^ byte) & 0xFF]
+        crc = crc >> 8 ^ table[(crc ^ byte) & 0xFF]
     return crc ^ 0xFFFFFFFF
