@@ -59,27 +59,27 @@ def addition(kind: int, value: bytes) -> bytes:
     return struct.pack("!BH", kind, len(value)) + value
 
 
-def with_sum(header: bytes, *, wrong: int = 0) -> bytes:
-    """Return a header of version 2 with its CRC32C added, or with a sum that is `wrong`."""
-    size = int.from_bytes(header[14:16], "big") + 7
+def with_sum(header: bytes, *, wrong: int = 0, after: bytes = b"") -> bytes:
+    """Return a header of version 2 with its CRC32C added, or with a sum that is `wrong`.
+
+    `after` are more additions, which come after the sum and are counted in.
+    """
+    size = int.from_bytes(header[14:16], "big") + 7 + len(after)
     longer = header[:14] + struct.pack("!H", size) + header[16:] + b"\x03\x00\x04"
-    return longer + struct.pack("!I", crc32c(longer + b"\0\0\0\0") ^ wrong)
+    return longer + struct.pack("!I", crc32c(longer + b"\0\0\0\0" + after) ^ wrong) + after
 
 
 def crc32c(data: bytes) -> int:
     """Return the sum of RFC 4960, Appendix B, by long division, a bit at a time."""
     bits = [byte >> place & 1 for byte in data for place in range(8)] + [0] * 32
     for place in range(32):
-        bits[place] ^= 1  # the register starts with ones
-    # x^32 is left out; the polynomial's highest bit comes first.
-    divisor = [0x1EDC6F41 >> place & 1 for place in range(31, -1, -1)]
-    register = bits[:32]
-    for bit in bits[32:]:
-        first = register.pop(0)
-        register.append(bit)
-        if first:
-            register = [a ^ b for a, b in zip(register, divisor, strict=True)]
-    return sum((bit ^ 1) << place for place, bit in enumerate(register))
+        bits[place] ^= 1  # the remainder starts with ones
+    remainder = 0
+    for bit in bits:
+        remainder = remainder << 1 | bit
+        if remainder >> 32:
+            remainder ^= 0x1_1EDC6F41
+    return int(f"{remainder:032b}"[::-1], 2) ^ 0xFFFFFFFF
 
 
 def _packed(family: int, source: str, port: int) -> bytes:

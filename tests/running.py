@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -41,6 +42,12 @@ def tool(name: str) -> str:
 def content(path: str) -> bytes:
     """Return what is in a file of the system; without it, as for a tool."""
     return Path(path).read_bytes() if Path(path).exists() else do_without(f"the file {path}")
+
+
+def package(name: str) -> None:
+    """Go on if a package of Python is installed; without it, as for a tool."""
+    if find_spec(name) is None:
+        do_without(f"the package {name}")
 
 
 def do_without(what: str) -> NoReturn:

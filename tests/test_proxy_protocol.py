@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -109,6 +111,9 @@ HEADERS = {
     "a sum": Said(with_sum(tcp4()), ("192.0.2.1", 56324)),
     "a sum of what is before it": Said(
         with_sum(tcp6(more=addition(0x02, b"echo.example"))), ("2001:db8::1", 56324)
+    ),
+    "a sum of what is after it, too": Said(
+        with_sum(tcp4(), after=addition(0x02, b"echo.example")), ("192.0.2.1", 56324)
     ),
     "the longest": Said(
         tcp4(more=addition(0x04, bytes(LONGEST_HEADER - 16 - 12 - 3))), ("192.0.2.1", 56324)
@@ -364,10 +369,17 @@ def test_any_header_is_read_as_it_was_meant(said: Said, after: bytes) -> None:
 @example(data=b"PROXY TCP4 1.1.1.1 1.1.1.1 1 1\r\r\n")
 @example(data=with_sum(with_sum(tcp4())))
 def test_any_bytes_are_read_as_the_specification_says(data: bytes) -> None:
-    """What has been decided of a connection stays so, whatever comes, and however it is cut."""
+    check_bytes(data, range(len(data)))
+
+
+def check_bytes(data: bytes, sizes: Iterable[int]) -> None:
+    """Check what is made of `data`, and that it is what was made of its first `sizes` bytes.
+
+    The sizes rise; as long as a header is not decided, nothing may be made of it.
+    """
     expected = read(data)
     settled: ProxyHeader | str | None = None
-    for received in range(len(data) + 1):
+    for received in [*sizes, len(data)]:
         found: ProxyHeader | str | None
         try:
             found = parse_proxy_header(data[:received])

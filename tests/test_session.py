@@ -758,6 +758,21 @@ def fresh_transform(stage: Any) -> Callable[[bytes], bytes]:
     return stage.encrypt if hasattr(stage, "encrypt") else stage.encryptor()
 
 
+def check_conversation(
+    stages: list[Any], chunks: list[bytes], reply: Reply, reset: Reset, max_line: int | None
+) -> None:
+    """Check that what is sent is what the model sends, however the input is cut."""
+    data = b"".join(chunks)
+    expected = model(stages, data, reply, reset, max_line)
+    for pieces in (chunks, [data], byte_by_byte(data)):
+        session = Session(chain(stages), reply=reply, reset=reset, max_line=max_line)
+        assert masked(conversation(session, *pieces)) == masked(expected.sent)
+        assert session.closed is expected.closed
+        assert session.rejected == expected.rejected
+        if max_line is not None or reply is not Reply.FILTER:  # else lines are not looked for
+            assert session.lines == expected.lines
+
+
 @st.composite
 def cut_data(draw) -> list[bytes]:
     data = draw(DATA)
@@ -774,16 +789,7 @@ def test_any_bytes_cut_anywhere_are_answered_as_the_contract_says(
     name, chunks, reply, reset, max_line
 ):
     """WIRE, all of it; lines 4: whole, byte by byte, or split, also between CR and LF."""
-    stages = CIPHERS[name]
-    data = b"".join(chunks)
-    expected = model(stages, data, reply, reset, max_line)
-    for pieces in (chunks, [data], byte_by_byte(data)):
-        session = Session(chain(stages), reply=reply, reset=reset, max_line=max_line)
-        assert masked(conversation(session, *pieces)) == masked(expected.sent)
-        assert session.closed is expected.closed
-        assert session.rejected == expected.rejected
-        if max_line is not None or reply is not Reply.FILTER:  # else lines are not looked for
-            assert session.lines == expected.lines
+    check_conversation(CIPHERS[name], chunks, reply, reset, max_line)
 
 
 @given(chunks=cut_data(), name=st.sampled_from(sorted(CIPHERS)), max_line=LIMITS)

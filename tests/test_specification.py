@@ -166,6 +166,11 @@ TELLING_TEXT = st.text(alphabet="aB1:=,@\\\"' \t\n_.-Éİ")
 @example(text='a:"b,c"=5')
 @example(text="a:'b c'=5")
 def test_any_text_is_parsed_or_refused(text: str) -> None:
+    check_text(text)
+
+
+def check_text(text: str) -> None:
+    """Check that a text is refused, or that what it is parsed to is shown as text for it."""
     try:
         specification = parse(text)
     except SpecificationError:
