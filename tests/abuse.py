@@ -221,15 +221,15 @@ async def _first_answer(stream: trio.abc.Stream) -> bytes:
 
 
 async def resets(net: Net) -> None:
-    """Go with a reset, at any moment."""
-    client = await net.connect()
-    lines = net.lines(200)
-    for _ in range(net.random.choice([0, 0, 1, 2])):
-        await client.send_all(lines[: net.random.randrange(len(lines))])
-        if net.random.random() < 0.5:
-            with trio.move_on_after(0.01):
-                await client.receive_some()
-    reset(client)
+    """Go with a reset, at any moment, the first before the server knows of it."""
+    async with await net.connect(net.random.choice([net.plain, net.tls, net.metrics])) as client:
+        lines = net.lines(200)
+        for _ in range(net.random.choice([0, 0, 1, 2])):
+            await client.send_all(lines[: net.random.randrange(len(lines))])
+            if net.random.random() < 0.5:
+                with trio.move_on_after(0.01):
+                    await client.receive_some()
+        reset(client)
 
 
 async def reads_nothing(net: Net) -> None:
@@ -582,14 +582,14 @@ def abuse(seconds: float, seed: int, *, express: bool) -> Report:
         with log.open("wb") as stderr:
             with started(COMMAND, *options, listeners=3, stderr=stderr.fileno()) as server:
                 net = Net(*_ports(server), authority.trusting(), Random(seed))  # noqa: S311
-                trio.run(_Abuse(server, authority, net, report).run, seconds)
-                with socket.create_connection(("127.0.0.1", net.plain), PATIENCE) as client:
-                    client.sendall(b"Hello\n")
-                    status = server.stop()
-                    if client.recv(100) != both(b"Hello\n"):
-                        report.faults.append("SIGTERM: what was received is not answered")
-                if status != 0:
-                    report.faults.append(f"SIGTERM: exit status {status}, expected 0")
+                try:
+                    trio.run(_Abuse(server, authority, net, report).run, seconds)
+                except* Gone as gone:
+                    report.faults.append(f"the server can't be reached: {gone.exceptions[0]!r}")
+                if server.process.poll() is None:
+                    report.faults += _stopped(server, net)
+                else:
+                    report.faults.append(f"the server has ended: {server.process.returncode}")
         text = log.read_text()
     report.table.insert(0, f"the log: {text.count(chr(10))} records, {len(text) // 1024} KiB")
     for word in ("Traceback", "internal error", "Exception"):
@@ -600,6 +600,19 @@ def abuse(seconds: float, seed: int, *, express: bool) -> Report:
     if not report.acts["behave"]:
         report.faults.append("nobody who behaves was served")
     return report
+
+
+def _stopped(server: Server, net: Net) -> list[str]:
+    """Stop the server by SIGTERM while a client waits for an answer; return what was wrong."""
+    with socket.create_connection(("127.0.0.1", net.plain), PATIENCE) as client:
+        client.sendall(b"Hello\n")
+        status, answer = server.stop(), client.recv(100)
+    wrong = []
+    if status != 0:
+        wrong.append(f"SIGTERM: exit status {status}, expected 0")
+    if answer != both(b"Hello\n"):
+        wrong.append(f"SIGTERM: got {answer!r}, expected what was received to be answered")
+    return wrong
 
 
 def _ports(server: Server) -> tuple[int, int, int]:
