@@ -7,6 +7,7 @@ started by systemd-socket-activate, or with a socket that is handed over in the 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -265,7 +266,8 @@ def test_an_instance_does_nothing_that_its_unit_forbids(
 def wait_for_end_of(trace: Path, process: int) -> str:
     """Return a trace, once it has the end of `process`; its writer is nobody's child."""
     deadline = time.monotonic() + PATIENCE
-    while f"\n{process} +++ exited" not in (text := trace.read_text()):
+    end = re.compile(rf"^{process} +\+\+\+ exited", re.MULTILINE)  # short numbers are padded
+    while not end.search(text := trace.read_text()):
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        os.sched_yield()
     return text
