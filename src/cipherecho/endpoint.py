@@ -175,7 +175,7 @@ def parse_endpoint(text: str) -> Endpoint:
 
 
 def _parse_tcp(text: str, rest: str, tls: bool) -> TcpEndpoint:
-    parts = re.fullmatch(r"(?:\[(?P<v6>[^\[\]]*)\]|(?P<host>[^:\[\]/]*)):(?P<port>[^:/]*)", rest)
+    parts = re.fullmatch(r"(?:\[(?P<v6>[^\[\]/]*)\]|(?P<host>[^:\[\]/]*)):(?P<port>[^:/]*)", rest)
     if parts is None:
         if rest.count(":") > 1 and "[" not in rest:
             raise EndpointError(text, "expected an IPv6 address in brackets, as in [::1]:8013")
