@@ -65,6 +65,12 @@ class Picky:
     decrypt = encrypt
 
 
+class PickyInStretches(Picky):
+    """The same, which may be given many lines at once, and rejects them all for one."""
+
+    stretches = True
+
+
 class Numbered:
     """The line's number, from 1, and a space before each line: state that is easy to see.
 
@@ -125,6 +131,12 @@ class Progressive:
 
     def decryptor(self) -> Transform:
         return _Progression(-1).code
+
+
+class ProgressiveInStretches(Progressive):
+    """The same, which may be given many lines at once: no line ending is a letter."""
+
+    stretches = True
 
 
 class _Progression:

@@ -37,7 +37,9 @@ from tests.ciphers import (
     Padded,
     Panic,
     Picky,
+    PickyInStretches,
     Progressive,
+    ProgressiveInStretches,
     Reverse,
     StatelessCaesar,
 )
@@ -208,6 +210,12 @@ def test_in_a_pipeline_a_failure_ends_the_output():
     session = Session(RETURNING["None"], reply=Reply.FILTER)
     assert conversation(session, b"a\n!\nb\n") == b"a\n"
     assert session.closed is Closed.CIPHER_FAILED
+
+
+def test_in_a_pipeline_nothing_of_a_line_is_sent_that_is_rejected_later():
+    session = Session(PickyInStretches(), reply=Reply.FILTER, max_line=None)
+    assert conversation(session, b"a", b"x\nb", b"c\n", b"d") == b"bc\nd"
+    assert session.rejected == 1
 
 
 def test_in_a_pipeline_a_table_waits_for_no_line_if_there_is_no_limit():
@@ -688,6 +696,12 @@ CIPHERS: dict[str, list[Any]] = {
     "chain with a transposition last": [Progressive(), Caesar(), Reverse()],
     "chain that rejects in the middle": [Progressive(), Numbered(), Picky(), Numbered(), Caesar()],
     "chain that rejects at both ends": [Picky(), Numbered(), Reverse(), Progressive(), Picky()],
+    "in stretches": [ProgressiveInStretches()],
+    "in stretches, rejecting": [PickyInStretches()],
+    "chain in stretches": [ProgressiveInStretches(), Caesar(), ProgressiveInStretches()],
+    "chain in stretches that rejects": [
+        *(ProgressiveInStretches(), PickyInStretches(), ProgressiveInStretches()),
+    ],
     "faulty": [RETURNING["a LF"]],
     "chain that fails": [Numbered(), Picky(), RAISING["what is no Exception"], Caesar()],
 }
@@ -764,8 +778,12 @@ def check_conversation(
     """Check that what is sent is what the model sends, however the input is cut."""
     data = b"".join(chunks)
     expected = model(stages, data, reply, reset, max_line)
-    for pieces in (chunks, [data], byte_by_byte(data)):
-        session = Session(chain(stages), reply=reply, reset=reset, max_line=max_line)
+    first = Session(chain(stages), reply=reply, reset=reset, max_line=max_line)
+    for session, pieces in (
+        (first, chunks),
+        (first.fresh(), [data]),
+        (first.fresh(), byte_by_byte(data)),
+    ):
         assert masked(conversation(session, *pieces)) == masked(expected.sent)
         assert session.closed is expected.closed
         assert session.rejected == expected.rejected

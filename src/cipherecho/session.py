@@ -188,8 +188,8 @@ class Session:
             if self._echo_table is not None and 0 <= data.find(b"\n") == size - 1 < self._longest:
                 self.lines += 1
                 return data + data.translate(self._echo_table)
-            if self._is_filter and self._longest == inf:
-                # Nothing depends on where the lines end, so none has to be waited for.
+            if self._is_filter and self._longest == inf and self._coder.table is not None:
+                # No line can be too long or rejected, so no line's end has to be waited for.
                 coded = self._coder.code_stretch(data)
                 if coded is not None:
                     return bytes(coded)
