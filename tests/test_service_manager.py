@@ -58,8 +58,6 @@ def test_states_are_told_one_by_one(manager: ServiceManager, listening: Listenin
     assert listening.messages == []
     manager.ready()
     assert listening.messages == ["READY=1"]
-    manager.status("3 connections")
-    assert listening.messages == ["STATUS=3 connections"]
     manager.stopping()
     assert listening.messages == ["STOPPING=1"]
 
@@ -76,11 +74,6 @@ def test_a_reload_is_told_with_the_time_at_which_it_began(
     name, _, microseconds = moment.partition("=")
     assert name == "MONOTONIC_USEC"
     assert before <= int(microseconds) <= after
-
-
-def test_a_status_can_tell_no_state(manager: ServiceManager, listening: Listening) -> None:
-    manager.status("bad line:\nSTOPPING=1")
-    assert listening.messages == ["STATUS=bad line: STOPPING=1"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="abstract names are Linux's")

@@ -75,10 +75,6 @@ class ServiceManager:
         """Say that a shutdown has begun."""
         self._tell("STOPPING=1")
 
-    def status(self, text: str) -> None:
-        """Say in a line, for people, what the process does; ``systemctl status`` shows it."""
-        self._tell(f"STATUS={' '.join(text.splitlines())}")
-
     def watchdog_seconds(self) -> float | None:
         """Return how long the manager waits for a sign of life, or None if for ever."""
         return self._watchdog_seconds
