@@ -191,9 +191,8 @@ class ExpressLane:
                     reply = pace.timed(session.receive, data) if data else pace.timed(session.end)
             except BlockingIOError:
                 pass
-            except (
-                SSLWantWriteError
-            ):  # something that the client does not take has to be sent first
+            except SSLWantWriteError:
+                # Something that the client does not take has to be sent first.
                 self._let_go(connection)
             except OSError as error:
                 self._end(connection, why_broken(error))

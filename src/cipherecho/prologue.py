@@ -20,7 +20,6 @@ __all__ = ["PrologueError", "receive_proxy_header", "shake_hands"]
 # No header is longer, by far; what is longer comes with the next look.
 _LOOK_BYTES = 4096
 
-
 # After a handshake that failed, a client may be silent for so long: it has nothing to say, and
 # mostly closes at once.
 _GOODBYE_SECONDS = 0.25
