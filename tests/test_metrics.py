@@ -40,6 +40,7 @@ def tally() -> Tally:
     """Return a tally in which every number is another."""
     made = Tally()
     made.serving = 2
+    made.most = 1000
     made.accepted = 11
     made.refused = Counter({"full": 3, "source rate": 4, "source full": 0})
     made.closed = Counter({"end of input": 5, "idle": 1})
@@ -60,7 +61,7 @@ def samples(metrics: Metrics) -> dict[str, float]:
 
 
 def test_every_number_of_a_tally_is_told() -> None:
-    metrics = Metrics({"main": Watched(tally(), 1000, lambda: 1.8e9)}, lambda: True)
+    metrics = Metrics({"main": Watched(tally(), lambda: 1.8e9)}, lambda: True)
     python = platform.python_version()
     assert samples(metrics) == {
         f'cipherecho_build_info{{python_version="{python}",version="{__version__}"}}': 1,
@@ -137,7 +138,7 @@ def test_the_process_is_told_of_too() -> None:
     ],
 )
 def test_the_reader_has_the_form_that_it_asks_for(accept: str, media_type: str) -> None:
-    metrics = Metrics({"main": Watched(tally(), 9, lambda: 1.8e9)}, lambda: True)
+    metrics = Metrics({"main": Watched(tally(), lambda: 1.8e9)}, lambda: True)
     text, given = metrics.exposition(accept)
     assert given.startswith(media_type)
     assert given.isascii()
@@ -150,7 +151,7 @@ def test_the_reader_has_the_form_that_it_asks_for(accept: str, media_type: str) 
 
 
 def test_promtool_finds_nothing_to_complain_of() -> None:
-    text, _ = Metrics({"main": Watched(tally(), 9, lambda: 1.8e9)}, lambda: True).exposition()
+    text, _ = Metrics({"main": Watched(tally(), lambda: 1.8e9)}, lambda: True).exposition()
     done = subprocess.run(
         [tool("promtool"), "check", "metrics"],
         input=text,

@@ -25,7 +25,9 @@ from cipherecho.tally import Tally
 
 from .running import PATIENCE, tool
 
-SERVICES = {"main": Watched(Tally(), 9)}
+TALLY = Tally()
+TALLY.most = 9
+SERVICES = {"main": Watched(TALLY)}
 METRICS = Metrics(SERVICES, lambda: True)
 
 
@@ -316,7 +318,7 @@ async def test_a_fault_of_ours_is_logged_and_ends_nothing_else(
     def expires() -> float:
         raise ZeroDivisionError
 
-    services = {"main": Watched(Tally(), 9, expires)}
+    services = {"main": Watched(Tally(), expires)}
     async with watched(services=services) as endpoint:
         with pytest.raises(http.client.RemoteDisconnected):
             await ask(endpoint, "/metrics")

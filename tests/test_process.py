@@ -110,6 +110,16 @@ def test_lines_are_counted_while_a_client_is_there_and_after() -> None:
         assert sample(server, "cipherecho_lines_total") == 2
 
 
+def test_the_limit_that_is_told_is_what_descriptors_allow() -> None:
+    few = 'ulimit -n 200; exec "$0" "$@"'
+    options = [*METRICS, "--listen", "127.0.0.1:0"]
+    with started("sh", "-c", few, COMMAND, *options, listeners=2) as server:
+        record = server.wait_for_record("connections at once, not 1000")
+        limit = sample(server, "cipherecho_connections_limit")
+        assert f"serving {limit:g} connections at once, not 1000" in record
+        assert 0 < limit < 200
+
+
 # Several services
 
 

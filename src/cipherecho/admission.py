@@ -37,6 +37,7 @@ class Admission:
         # What is not limited is not asked about, as every connection would pay for it.
         self._sources = sources if sources else None
         self._tally = tally
+        tally.most = self._most
         self._waiting = trio.lowlevel.ParkingLot()
         self._seldom: defaultdict[str, Seldom] = defaultdict(Seldom)
         self.counts_sources = self._sources is not None

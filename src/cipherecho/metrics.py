@@ -11,7 +11,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from math import inf
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -31,8 +30,6 @@ class Watched:
     """A service, as far as its metrics go."""
 
     tally: Tally
-    most_connections: float = inf
-    """How many connections it serves at once; infinite for no bound."""
     certificate_expires: Callable[[], float] | None = None
     """Returns when the certificate that new connections get expires, in seconds since 1970;
     None without TLS."""
@@ -126,7 +123,7 @@ class _Families:
         """Add what is known of one service."""
         tally, traffic, label = watched.tally, watched.tally.traffic(), [service]
         self.open.add_metric(label, tally.serving)
-        self.limit.add_metric(label, watched.most_connections)
+        self.limit.add_metric(label, tally.most)
         self.accepted.add_metric(label, tally.accepted)
         for reason, number in tally.refused.items():
             self.refused.add_metric([service, reason], number)

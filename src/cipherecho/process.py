@@ -169,12 +169,10 @@ class _Process:
 
         watched = {
             " ".join(map(str, endpoints)): Watched(
-                tally,
-                service.limits.max_connections,
-                certificates.expires if certificates else None,
+                tally, certificates.expires if certificates else None
             )
-            for service, certificates, (endpoints, tally) in zip(
-                self._services, self._certificates, self._tallies, strict=True
+            for certificates, (endpoints, tally) in zip(
+                self._certificates, self._tallies, strict=True
             )
         }
         serving = partial(serve_metrics, listeners, watched, ready=lambda: self._ready)
@@ -197,9 +195,12 @@ class _Process:
         with trio.open_signal_receiver(signal.SIGHUP) as signals:
             task_status.started()
             async for _ in signals:
-                log.info("reloading")
+                certified = [one for one in self._certificates if one is not None]
+                log.info(
+                    "reloading: certificates=%(certificates)d", {"certificates": len(certified)}
+                )
                 self._manager.reloading()
-                for certificates in filter(None, self._certificates):
+                for certificates in certified:
                     try:
                         certificates.reload()
                     except TlsError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 __all__ = ["Tally", "Traffic"]
@@ -58,13 +59,15 @@ class _Connection(Protocol):
 class Tally:
     """Counts what happens to the connections of one server.
 
-    All but :attr:`serving` only grow.  Connections bring their traffic when they end; what
-    went through those that are open is summed up when somebody asks.
+    All but :attr:`serving` and :attr:`most` only grow.  Connections bring their traffic when
+    they end; what went through those that are open is summed up when somebody asks.
     """
 
     def __init__(self) -> None:
         self.serving = 0
         """Connections that are open now."""
+        self.most = inf
+        """How many may be open at once, as far as descriptors allow; set by the server."""
         self.accepted = 0
         """Connections that were accepted, also those refused after that."""
         self.refused = Counter(dict.fromkeys(_REFUSED, 0))
