@@ -24,7 +24,6 @@ import trio
 from cipherecho.cipher import Cipher, InputError
 from cipherecho.coding import NotACipherError
 from cipherecho.endpoint import TcpEndpoint
-from cipherecho.express_lane import has_express_lane
 from cipherecho.limits import Limits
 from cipherecho.listeners import open_listeners
 from cipherecho.rot13 import Rot13
@@ -32,6 +31,7 @@ from cipherecho.server import serve
 from cipherecho.session import Reply
 from cipherecho.tally import Tally
 from tests.ciphers import FAULTY, Faulty, Numbered
+from tests.drivers import DRIVERS, check_settled
 
 LOOPBACK = TcpEndpoint("127.0.0.1", 0)
 
@@ -39,16 +39,7 @@ LOOPBACK = TcpEndpoint("127.0.0.1", 0)
 PATIENCE = 20
 
 
-@pytest.fixture(
-    params=[
-        "task",
-        pytest.param(
-            "lane",
-            marks=pytest.mark.skipif(not has_express_lane(), reason="the express lane needs epoll"),
-        ),
-    ],
-    autouse=True,
-)
+@pytest.fixture(params=DRIVERS, autouse=True)
 def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """What drives connections: every test here is run with both."""
     monkeypatch.setattr(Served, "express", request.param == "lane")
@@ -107,14 +98,7 @@ async def serving(
             yield server
             server.shutdown.set()
             await server.ended.wait()
-    # Whatever happened to connections, none is left, and each was counted once.
-    tally = server.tally
-    assert tally.serving == 0
-    assert list(tally.open()) == []
-    assert tally.accepted == tally.closed.total() + tally.refused.total()
-    # And each reason is one that a metric has from the start.
-    assert tally.closed.keys() == Tally().closed.keys()
-    assert tally.refused.keys() == Tally().refused.keys()
+    check_settled(server.tally)
 
 
 async def read_to_end(client: trio.SocketStream) -> bytes:

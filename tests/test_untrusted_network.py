@@ -21,7 +21,6 @@ import pytest
 import trio
 
 from cipherecho.endpoint import Endpoint, TcpEndpoint
-from cipherecho.express_lane import has_express_lane
 from cipherecho.limits import Limits
 from cipherecho.listeners import open_listeners
 from cipherecho.proxies import Proxies
@@ -30,6 +29,7 @@ from cipherecho.server import serve
 from cipherecho.tally import Tally
 from cipherecho.tls import Certificates, TlsError, TlsSettings, TlsVersion
 from tests.certificates import Authority
+from tests.drivers import DRIVERS, check_settled
 from tests.proxy_headers import SIGNATURE, addition, tcp4, tcp6, unix
 from tests.running import (
     PATIENCE,
@@ -53,16 +53,7 @@ MANY_LINES = b"".join(b"line %d\n" % number for number in range(20_000))
 ELSEWHERE = "127.0.0.2"
 
 
-@pytest.fixture(
-    params=[
-        "task",
-        pytest.param(
-            "lane",
-            marks=pytest.mark.skipif(not has_express_lane(), reason="the express lane needs epoll"),
-        ),
-    ],
-    autouse=True,
-)
+@pytest.fixture(params=DRIVERS, autouse=True)
 def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """What drives connections: every test here is run with both."""
     monkeypatch.setattr(Served, "express", request.param == "lane")
@@ -174,13 +165,7 @@ def serving(
             with suppress(trio.RunFinishedError):  # its result says why
                 server.run_there(stop.set)
             running.result(PATIENCE)
-    tally = server.tally
-    assert tally.serving == 0
-    assert list(tally.open()) == []
-    assert tally.accepted == tally.closed.total() + tally.refused.total()
-    # And each reason is one that a metric has from the start.
-    assert tally.closed.keys() == Tally().closed.keys()
-    assert tally.refused.keys() == Tally().refused.keys()
+    check_settled(server.tally)
 
 
 def secured(client: socket.socket, trusting: ssl.SSLContext) -> ssl.SSLSocket:
