@@ -52,6 +52,7 @@ class TlsSocket:
         "_encrypted",
         "_from_client",
         "_header",
+        "_is_left",
         "_missing",
         "_socket",
         "_tls",
@@ -66,6 +67,7 @@ class TlsSocket:
         self._to_client = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._from_client, self._to_client, server_side=True)
         self._header = b""  # what has come of the next record's
+        self._is_left = False  # some of a record that was asked for in part
         self._missing = 0  # bytes of the record that has begun
         self._unsent = b""  # what the socket did not take
         self._encrypted = 0  # bytes of the data that are offered to :meth:`send`
@@ -123,13 +125,16 @@ class TlsSocket:
         """
         if self._unsent:
             self._send_owed()
-        if not self._tls.pending() and not self._feed():
+        if not self._is_left and not self._feed():
             log.debug("a client ended its input by TCP alone")
             return b""
         try:
-            return self._tls.read(size)
+            data = self._tls.read(size)
         except ssl.SSLWantReadError:
             raise BlockingIOError from None
+        else:
+            self._is_left = len(data) == size and self._tls.pending() > 0
+            return data
         finally:
             if self._to_client.pending:  # such an answer, or what was wrong
                 with suppress(BlockingIOError, ConnectionError):
@@ -201,13 +206,15 @@ class TlsSocket:
           OSError: the connection broke.
         """
         if not self._missing:
-            header = self._header + self._socket.recv(_HEADER_BYTES - len(self._header))
-            if len(header) == len(self._header):
+            header = self._socket.recv(_HEADER_BYTES - len(self._header))
+            if not header:
                 return False
+            if self._header:
+                header = self._header + header
+                self._header = b""
             if len(header) < _HEADER_BYTES:
                 self._header = header
                 return True
-            self._header = b""
             self._from_client.write(header)
             self._missing = header[3] << 8 | header[4]
             if not self._missing:
@@ -236,7 +243,9 @@ class TlsSocket:
             except OSError:
                 self._unsent = unsent
                 raise
-            unsent = unsent[sent:] or (self._to_client.read() if self._to_client.pending else b"")
+            if sent == len(unsent) and not self._to_client.pending:
+                break
+            unsent = unsent[sent:] or self._to_client.read()
         self._unsent = b""
 
     def peer_subject(self) -> str:
