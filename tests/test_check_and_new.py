@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import family
 from tests.running import ask, complaint, run, run_program, serving
 from tests.test_registry import Site
 
@@ -61,6 +62,16 @@ def test_check_of_what_does_not_load_has_a_status_of_its_own(
 ) -> None:
     plugins.install("acme-ciphers", {"loud": "acme:Loud"}, acme=source)
     assert told in complaint(run("check", "loud"), 3)
+
+
+def test_check_of_a_member_of_a_family(plugins: Site) -> None:
+    plugins.install("acme-ciphers", {"moved": "acme:Moved"}, acme=Path(family.__file__).read_text())
+    for specification in ("moved:steps", "moved:steps,steps=4"):
+        assert run("check", specification).stdout.endswith(b"conforming\n")
+    told = complaint(run("check", "moved:steps,steps=99"), 2)
+    assert "cipher 'moved:steps,steps=99': option steps: got '99'" in told
+    assert "option unit is missing" in complaint(run("check", "moved"), 2)
+    assert "made another family" in complaint(run("check", "moved:families"), 3)
 
 
 def test_a_new_package_builds_installs_conforms_tests_itself_and_serves(

@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
+from tests import family
 from tests.running import COMMAND, PATIENCE, complaint, environment, run, run_shell, serving
 from tests.test_registry import Site
 
+FAMILY = Path(family.__file__).read_text()
 OWN, CLASSICAL = version("cipherecho"), version("cipherecho-classical")
 
 
@@ -267,6 +269,101 @@ def test_it_is_quiet_when_the_reader_has_gone(arguments: list[str]) -> None:
             check=False,
         )
     assert ended.stderr == b""
+
+
+def test_the_options_that_a_page_is_asked_for_with_are_those_of_its_example() -> None:
+    example = data("ciphers", "caesar:5")["example"]
+    assert example["command"].endswith("--cipher caesar:5")
+    assert run_shell(example["command"]).stdout.decode() == example["output"] + "\n"
+    assert "option shift: got '99'" in complaint(run("ciphers", "caesar:99"), 2)
+
+
+# A family, and a member of one.
+
+
+@pytest.fixture
+def moved(plugins: Site) -> None:
+    """Have the family ``moved`` installed, in which `unit` is the name of another option."""
+    plugins.install("acme-ciphers", {"moved": "acme:Moved"}, acme=FAMILY)
+
+
+FAMILY_PAGE = """\
+moved (acme-ciphers 1.0, toy)
+a family of ciphers, which have options of their own besides
+
+Moves letters, so many places as an option says that has the name of the unit.
+
+Options:
+  unit  text       required      its name
+  left  yes or no  default 'no'
+
+Example:
+  $ echo 'Attack at dawn!' | cipherecho apply --cipher 'moved:unit=…'
+"""
+
+
+@pytest.mark.usefixtures("moved")
+def test_the_page_of_a_family_is_shown_without_a_member() -> None:
+    assert said("ciphers", "moved") == FAMILY_PAGE
+    page = data("ciphers", "moved")
+    assert (page["family"], page["member"]) == (True, None)
+
+
+MEMBER_PAGE = """\
+moved:unit=big-steps,left=yes (acme-ciphers 1.0, toy)
+of the family moved, whose options are the last
+
+Moves letters by big-steps.
+
+And leaves the rest.
+
+Options:
+  big-steps  a whole number, 0 to 25  required        how many big-steps
+  case       one of both              default 'both'  which letters
+  note       text                     optional
+  unit       text                     required        its name
+  left       yes or no                default 'no'
+
+Example:
+  $ echo abc | cipherecho apply --cipher moved:unit=big-steps,left=yes,big-steps=3
+  xyz
+"""
+
+
+@pytest.mark.usefixtures("moved")
+def test_the_page_of_a_member_has_its_own_options_and_those_of_its_family() -> None:
+    assert said("ciphers", "moved:unit=big-steps,left=yes") == MEMBER_PAGE
+
+
+@pytest.mark.parametrize(
+    ("asked", "made_of"),
+    [
+        ("moved:steps", "moved:steps,steps=3"),
+        ("moved:left=no,unit=steps", "moved:left=no,unit=steps,steps=3"),
+        ("Moved:steps,steps=4,left=yes", "moved:steps,steps=4,left=yes"),
+    ],
+)
+@pytest.mark.usefixtures("moved")
+def test_the_example_of_a_member_works_when_pasted(asked: str, made_of: str) -> None:
+    page = data("ciphers", asked)
+    assert page["family"]
+    assert page["member"] == made_of.replace(",steps=3", "").replace(",steps=4", "")
+    assert page["example"]["command"].endswith(f"--cipher {made_of}")
+    assert run_shell(page["example"]["command"]).stdout.decode() == page["example"]["output"] + "\n"
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("moved:leagues", "option unit: got 'leagues', expected the name of a unit"),
+        ("moved:steps,setps=3", "cipher 'moved:steps,setps=3': got unknown option setps"),
+        ("moved:nothing", "can't be used: it is a family, and made None"),
+        ("moved:", "expected options after ':', or no ':'"),
+    ],
+)
+@pytest.mark.usefixtures("moved")
+def test_a_member_that_cannot_be_had_is_one_complaint(asked: str, told: str) -> None:
+    assert told in complaint(run("ciphers", asked), 2)
 
 
 # A plugin that is broken: nobody notices, but who asks for it.

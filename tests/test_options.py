@@ -17,6 +17,7 @@ from cipherecho.cipher import (
     Stateful,
     Stateless,
     Substitution,
+    Takes,
 )
 from cipherecho.options import (
     REQUIRED,
@@ -25,8 +26,10 @@ from cipherecho.options import (
     SchemaError,
     configure,
     options_of,
+    specialize,
 )
 from cipherecho.specification import parse
+from tests.family import Member, Moved, Shift
 
 
 def taking(annotation: object) -> Callable[..., Any]:
@@ -117,6 +120,15 @@ def test_an_annotation_refuses(annotation: object, bad: list[str]) -> None:
 def test_a_parameter_without_an_annotation_takes_text() -> None:
     option = only_option(lambda key: key)
     assert (option.takes, option.value_of("5")) == ("text", "5")
+
+
+def test_words_of_the_author_stand_for_what_is_not_checked() -> None:
+    option = only_option(taking(Annotated[str, Takes("a number, 0 to 25"), "places"]))
+    assert (option.takes, option.help) == ("a number, 0 to 25", "places")
+    assert option.value_of("five") == "five"
+    with_type = only_option(taking(Annotated[int, Takes("an even number")]))
+    with pytest.raises(OptionError, match="got 'five', expected an even number"):
+        with_type.value_of("five")
 
 
 # What a factory is, and what its parameters say.
@@ -424,3 +436,96 @@ def test_a_faulty_schema_is_found_before_anything_is_made() -> None:
     with pytest.raises(SchemaError):
         configure(factory, parse("a:Lime"))
     assert made == []
+
+
+# Families.
+
+
+def test_a_family_is_given_its_own_options_and_its_member_is_left_the_others() -> None:
+    member, rest = specialize(Moved, parse("moved:furlongs,furlongs=5,left=yes"))
+    assert isinstance(member, Member)
+    assert (member.unit, member.left) == ("furlongs", True)
+    assert rest == parse("moved:furlongs=5")
+    assert [
+        (option.name, option.takes, option.required, option.default, option.help)
+        for option in options_of(member)
+    ] == [
+        ("furlongs", "a whole number, 0 to 25", True, REQUIRED, "how many furlongs"),
+        ("case", "one of both", False, "both", "which letters"),
+        ("note", "text", False, None, ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "moved:unit=big-steps,big-steps=3",
+        "moved:big-steps,Big_Steps=3",
+        "moved:big-steps=3,unit=big-steps",
+    ],
+)
+def test_what_a_family_makes_is_made_with_the_options_left(text: str) -> None:
+    made = configure(Moved, parse(text))
+    assert isinstance(made, Shift)
+    assert b"abc".translate(made.table) == b"def"
+
+
+def test_what_is_no_family_is_no_member() -> None:
+    specification = parse("caesar:5,anything=goes")
+    assert specialize(caesar, specification) == (caesar, specification)
+
+
+@pytest.mark.parametrize(
+    ("text", "option", "problem"),
+    [
+        # The family's own.
+        ("moved", "unit", "option unit is missing, expected text (its name)"),
+        ("moved:steps=3", "unit", "option unit is missing, expected text (its name)"),
+        ("moved:units=steps", "units", "got unknown option units; did you mean unit?"),
+        ("moved:steps,unit=steps", "unit", "option unit is given twice"),
+        ("moved:steps,left=7", "left", "option left: got '7', expected yes or no"),
+        ("moved:leagues", "unit", "option unit: got 'leagues', expected the name of a unit"),
+        # Of both: with the nearest name of either, or all.
+        ("moved:steps,setps=3", "setps", "got unknown option setps; did you mean steps?"),
+        ("moved:steps,letf=no", "letf", "got unknown option letf; did you mean left?"),
+        (
+            "moved:steps,zz=1",
+            "zz",
+            "got unknown option zz; it takes steps, case, note, unit, left",
+        ),
+        # Its member's.
+        (
+            "moved:steps,left=yes",
+            "steps",
+            "option steps is missing, expected a whole number, 0 to 25 (how many steps)",
+        ),
+        (
+            "moved:steps,steps=26",
+            "steps",
+            "option steps: got '26', expected a whole number, 0 to 25",
+        ),
+        ("moved:steps,case=no,steps=1", "case", "option case: got 'no', expected one of both"),
+    ],
+)
+def test_an_option_of_a_family_is_refused_as_it_was_written(
+    text: str, option: str, problem: str
+) -> None:
+    with pytest.raises(BadOptionError) as refusal:
+        configure(Moved, parse(text))
+    assert str(refusal.value) == f"cipher '{text}': {problem}"
+    assert refusal.value.option == option
+    assert refusal.value.specification == parse(text)
+
+
+@pytest.mark.parametrize(
+    ("unit", "problem"),
+    [
+        ("nothing", "it is a family, and made None, expected a class or function"),
+        ("families", "it is a family, and made another family, expected a factory of ciphers"),
+        ("left", "option left is one of the family and of its member too"),
+    ],
+)
+def test_what_a_family_must_not_make_is_the_fault_of_its_author(unit: str, problem: str) -> None:
+    with pytest.raises(SchemaError) as fault:
+        configure(Moved, parse(f"moved:{unit}"))
+    assert str(fault.value) == problem

@@ -29,6 +29,7 @@ from cipherecho.registry import (
 )
 from cipherecho.rot13 import Rot13
 from cipherecho.specification import SelectionError, parse
+from tests import family
 
 
 class Site:
@@ -92,6 +93,8 @@ class Reverse:
 
     decrypt = encrypt
 """
+
+FAMILY = Path(family.__file__).read_text()
 
 # Whoever imports it gets to know.
 TRAP = "raise RuntimeError('the trap was imported')"
@@ -553,6 +556,21 @@ def test_an_entry_point_that_names_a_module_is_incompatible(site: Site) -> None:
     site.install("acme-ciphers", {"wobble": "acme"}, acme="")
     with pytest.raises(IncompatibleCipherError, match=r"<module 'acme' .* is no class or function"):
         Registry().load(parse("wobble"))
+
+
+def test_a_family_is_asked_for_by_its_member(site: Site) -> None:
+    site.install("acme-ciphers", {"moved": "acme_moved:Moved"}, acme_moved=FAMILY)
+    registry = Registry()
+    there = [parse("moved:steps,steps=3"), parse("moved:unit=furlongs,furlongs=4")]
+    assert coded(registry.load_chain(there), b"abc") == b"hij"
+    assert coded(registry.load_chain(there, decrypt=True), b"hij") == b"abc"
+
+
+@pytest.mark.parametrize("unit", ["nothing", "families", "left"])
+def test_a_family_that_makes_what_it_must_not_is_incompatible(site: Site, unit: str) -> None:
+    site.install("acme-ciphers", {"moved": "acme_moved:Moved"}, acme_moved=FAMILY)
+    with pytest.raises(IncompatibleCipherError, match=r"moved \(acme-ciphers .* family"):
+        Registry().load(parse(f"moved:{unit}"))
 
 
 # Badly configured.

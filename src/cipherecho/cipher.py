@@ -49,6 +49,14 @@ attributes:
 ``lossy = True``
     what is decrypted is not always what was encrypted, as with Playfair.
 
+A factory with ``family = True`` is a **family**: it makes no cipher, but a factory that
+does, its **member**, which has a signature, a docstring and attributes of its own.  Of the
+options in a specification, a family takes those that it has parameters for, a bare
+first value among them, and its member takes all others.  So ``wasm:module=caesar.wasm,shift=5``
+can have an option that is known when the module is loaded and not before.  A member has any
+callable's signature, be it one in ``__signature__``; its options have other names than its
+family's, and it is no family itself.
+
 A **body** is a line without its ending: any bytes but LF, possibly none.  What a
 cipher returns for it must be ``bytes`` with no LF and with no more CRs than the
 body had, and at most 16 times the line limit plus 4 KiB long.
@@ -69,6 +77,7 @@ __all__ = [
     "Stateful",
     "Stateless",
     "Substitution",
+    "Takes",
     "Transform",
     "Vector",
     "letter_table",
@@ -183,6 +192,23 @@ class Range:
 
     def __str__(self) -> str:
         return f"{self.low} to {self.high}"
+
+
+@dataclass(frozen=True)
+class Takes:
+    """What an option takes, in words that follow "expected", and that only people read.
+
+    They are shown instead of those for the option's type, where the factory knows better and
+    checks it by itself: ``shift: Annotated[str, Takes("a whole number, 0 to 25")]``.
+
+    >>> str(Takes("a whole number, 0 to 25"))
+    'a whole number, 0 to 25'
+    """
+
+    words: str
+
+    def __str__(self) -> str:
+        return self.words
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ Names, annotations and defaults are the schema: nobody declares an option twice.
 An annotation is ``int``, ``float``, ``str``, ``bool``, ``pathlib.Path``, a
 ``Literal`` of strings, or one of these ``| None``.  ``Annotated`` adds a text, which is the
 option's help, and anything with ``in``, which is what the value has to be in
-(:class:`~cipherecho.cipher.Range`).
+(:class:`~cipherecho.cipher.Range`), or words for what the factory itself checks
+(:class:`~cipherecho.cipher.Takes`).
 """
 
 from __future__ import annotations
@@ -12,21 +13,32 @@ from __future__ import annotations
 import difflib
 import inspect
 import types
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
-from cipherecho.cipher import OptionError
+from cipherecho.cipher import OptionError, Takes
 from cipherecho.specification import SelectionError, Specification
 
-__all__ = ["BadOptionError", "Option", "SchemaError", "configure", "options_of"]
+__all__ = [
+    "BadOptionError",
+    "Option",
+    "SchemaError",
+    "configure",
+    "is_family",
+    "options_of",
+    "specialize",
+]
 
 REQUIRED = inspect.Parameter.empty
 
 
 class SchemaError(TypeError):
-    """A factory has a parameter that can't be an option: the fault of its author."""
+    """A factory has a parameter that can't be an option, or makes what it must not.
+
+    It is the fault of its author.
+    """
 
 
 class BadOptionError(SelectionError):
@@ -121,7 +133,8 @@ def _option_of(parameter: inspect.Parameter) -> Option:
             f"parameter {parameter} has a type that an option can't have; expected int, float, "
             "str, bool, pathlib.Path, a Literal of strings, or one of these | None"
         )
-    containers = tuple(extra for extra in extras if not isinstance(extra, str))
+    takes = next((str(extra) for extra in extras if isinstance(extra, Takes)), takes)
+    containers = tuple(extra for extra in extras if not isinstance(extra, str | Takes))
     for container in containers:
         if not hasattr(type(container), "__contains__"):
             raise SchemaError(
@@ -148,16 +161,70 @@ def _without_none(annotation: Any) -> Any:
 
 
 def configure(factory: Callable[..., object], specification: Specification) -> object:
-    """Return what `factory` makes with the options of `specification`.
+    """Return what `factory`, or its member if it is a family, makes with the options given.
 
     Raises:
       BadOptionError: an option is unknown, given twice, missing, of the wrong type or
         out of range, or the factory raised ValueError.
-      SchemaError: the factory's parameters can't be options.
+      SchemaError: the factory's parameters can't be options; or see :func:`specialize`.
       Exception: whatever else the factory raises.
     """
-    options = options_of(factory)
-    known = {option.name: option for option in options}
+    member, rest = specialize(factory, specification)
+    options = options_of(member)
+    given = _given(options, rest)
+    _refuse_unknown(given, options, specification)
+    return _made(member, options, given, specification)
+
+
+def is_family(factory: Callable[..., object]) -> bool:
+    """Return whether `factory` makes no cipher, but a factory that does."""
+    return getattr(factory, "family", False) is True
+
+
+def specialize(
+    factory: Callable[..., object], specification: Specification
+) -> tuple[Callable[..., object], Specification]:
+    """Return the member of a family that was asked for, and the options that are left for it.
+
+    They have names, a bare first value among them no longer, and the member takes them all.
+    A factory that is no family is returned as it is, and so is `specification`.
+
+    Raises:
+      BadOptionError: an option is one of neither, or the family refuses one of its own;
+        `specification` is what it is told of.
+      SchemaError: the family's parameters can't be options, or its member's; or what it
+        makes is no factory, is itself a family, or has an option of the family's name.
+      Exception: whatever else the family raises.
+    """
+    if not is_family(factory):
+        return factory, specification
+    own = options_of(factory)
+    given = _given(own, specification)
+    names = {option.name for option in own}
+    ours = {name: text for name, text in given.items() if name in names}
+    theirs = {name: text for name, text in given.items() if name not in names}
+    # While an option is missing, a name that is nearly its own is meant to be it.
+    missing = [option for option in own if option.required and option.name not in ours]
+    _refuse_unknown((name for name in theirs if _near(name, missing)), missing, specification)
+    member = _made(factory, own, ours, specification)
+    if not callable(member):
+        kind = "None" if member is None else f"an object of type {type(member).__name__}"
+        raise SchemaError(f"it is a family, and made {kind}, expected a class or function")
+    if is_family(member):
+        raise SchemaError("it is a family, and made another family, expected a factory of ciphers")
+    options = options_of(member)
+    for option in options:
+        if option.name in names:
+            raise SchemaError(f"option {option.name} is one of the family and of its member too")
+    _refuse_unknown(theirs, [*options, *own], specification)
+    return (
+        cast(Callable[..., object], member),
+        replace(specification, first=None, options=tuple(theirs.items())),
+    )
+
+
+def _given(options: list[Option], specification: Specification) -> dict[str, str]:
+    """Return what each option was given, by its name; the names may be unknown."""
     given: dict[str, str] = {}
     if specification.first is not None:
         if not options:
@@ -166,11 +233,18 @@ def configure(factory: Callable[..., object], specification: Specification) -> o
             )
         given[options[0].name] = specification.first
     for name, text in specification.options:
-        if name not in known:
-            raise BadOptionError(specification, name, _unknown(name, list(known)))
         if name in given:
             raise BadOptionError(specification, name, f"option {name} is given twice")
         given[name] = text
+    return given
+
+
+def _made(
+    factory: Callable[..., object],
+    options: list[Option],
+    given: Mapping[str, str],
+    specification: Specification,
+) -> object:
     for option in options:
         if option.required and option.name not in given:
             about = f" ({option.help})" if option.help else ""
@@ -180,19 +254,38 @@ def configure(factory: Callable[..., object], specification: Specification) -> o
                 f"option {option.name} is missing, expected {option.takes}{about}",
             )
     try:
-        values = {known[name].parameter: known[name].value_of(text) for name, text in given.items()}
-        return factory(**values)
+        return factory(
+            **{
+                option.parameter: option.value_of(given[option.name])
+                for option in options
+                if option.name in given
+            }
+        )
     except OptionError as error:
         raise BadOptionError(specification, error.option, str(error)) from error
     except ValueError as error:
         raise BadOptionError(specification, None, str(error)) from error
 
 
-def _unknown(name: str, known: list[str]) -> str:
-    if not known:
+def _refuse_unknown(
+    names: Iterable[str], options: list[Option], specification: Specification
+) -> None:
+    known = [option.name for option in options]
+    for name in names:
+        if name not in known:
+            raise BadOptionError(specification, name, _unknown(name, options))
+
+
+def _near(name: str, options: list[Option]) -> list[str]:
+    return difflib.get_close_matches(name, [option.name for option in options], n=1)
+
+
+def _unknown(name: str, options: list[Option]) -> str:
+    if not options:
         return f"got option {name}, but it takes no options"
-    near = difflib.get_close_matches(name, known, n=1)
-    expected = f"did you mean {near[0]}?" if near else "it takes " + ", ".join(known)
+    near = _near(name, options)
+    takes = ", ".join(option.name for option in options)
+    expected = f"did you mean {near[0]}?" if near else f"it takes {takes}"
     return f"got unknown option {name}; {expected}"
 
 

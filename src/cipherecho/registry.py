@@ -212,7 +212,7 @@ class Registry:
         return cast(Callable[..., object], factory)
 
     def load(self, specification: Specification) -> Cipher:
-        """Return the cipher that `specification` asks for.
+        """Return the cipher that `specification` asks for, be it of a member of a family.
 
         Raises:
           UnknownCipherError, AmbiguousCipherError: see :meth:`find`.

@@ -8,7 +8,7 @@ import click
 
 from cipherecho.cli.parameters import SPECIFICATION, installed
 from cipherecho.coding import NotACipherError
-from cipherecho.options import SchemaError
+from cipherecho.options import SchemaError, configure, specialize
 from cipherecho.printable import printable
 from cipherecho.registry import (
     BrokenCipherError,
@@ -31,12 +31,14 @@ _NOT_LOADING = 3
 def check(cipher: Specification, as_json: bool) -> int:
     """Say whether the cipher SPEC keeps the contract, promise by promise.
 
-    Without options, the checks are made with those of its first vector. The exit status
-    is 0 if it conforms, 1 if not, 2 if it is not to be had, and 3 if it does not load.
+    Without options, be it but those of its family, the checks are made with those of its
+    first vector. The exit status is 0 if it conforms, 1 if not, 2 if it is not to be had,
+    and 3 if it does not load.
 
     \b
     Examples:
       cipherecho check rot13
+      cipherecho check vigenere:key=LEMON
     """  # noqa: D301
     registry = installed()
     entry = registry.find(cipher.name, cipher.distribution)
@@ -51,9 +53,12 @@ def check(cipher: Specification, as_json: bool) -> int:
 
 def _outcomes(registry: Registry, entry: Entry, specification: Specification) -> list[Outcome]:
     factory = registry.factory(entry)
-    options = str(specification).partition(":")[2]
     try:
-        return list(outcomes(factory, options or None))
+        member, rest = specialize(factory, specification)
+        options = str(rest).partition(":")[2]
+        if options:
+            configure(factory, specification)  # refused, if they are, as they were written
+        return list(outcomes(member, options or None))
     except SelectionError:
         raise
     except (SchemaError, NotACipherError) as problem:

@@ -10,19 +10,20 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout, suppress
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 import click
 
 from cipherecho.cipher import Vector
-from cipherecho.cli.parameters import CIPHER_NAME, installed
+from cipherecho.cli.parameters import SPECIFICATION, installed
 from cipherecho.glimpse import glimpse
-from cipherecho.options import REQUIRED, Option, SchemaError, options_of
+from cipherecho.options import REQUIRED, Option, SchemaError, is_family, options_of, specialize
 from cipherecho.printable import printable
 from cipherecho.registry import BrokenCipherError, Entry, IncompatibleCipherError, Registry
 from cipherecho.session import Reply, Session
-from cipherecho.specification import SelectionError, parse
+from cipherecho.specification import SelectionError, Specification, parse
 
 __all__ = ["ciphers"]
 
@@ -31,10 +32,10 @@ _TEXT = "Attack at dawn!"
 
 
 @click.command()
-@click.argument("name", required=False, type=CIPHER_NAME)
+@click.argument("cipher", required=False, type=SPECIFICATION, metavar="[SPEC]")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
-def ciphers(name: str | None, as_json: bool) -> None:
-    """Say what ciphers are installed, or what the cipher NAME is and takes.
+def ciphers(cipher: Specification | None, as_json: bool) -> None:
+    """Say what ciphers are installed, or what the cipher SPEC is and takes.
 
     The list is made from metadata alone, and no plugin is imported for it.
 
@@ -44,15 +45,14 @@ def ciphers(name: str | None, as_json: bool) -> None:
       cipherecho ciphers rot13
     """  # noqa: D301
     registry = installed()
-    if name is None:
+    if cipher is None:
         rows = [_row(entry, registry) for entry in registry.entries]
         _print(json.dumps(rows, indent=2) if as_json else _table(rows))
         return
-    specification = parse(name)
-    entry = registry.find(specification.name, specification.distribution)
+    entry = registry.find(cipher.name, cipher.distribution)
     with redirect_stdout(sys.stderr):  # a plugin may print, but not there
         try:
-            page = _page(entry, registry)
+            page = _page(entry, cipher, registry)
         except SelectionError:
             raise
         except Exception as cause:
@@ -101,22 +101,41 @@ def _columns(rows: Iterable[Iterable[str]], indent: str = "") -> str:
     return "\n".join((indent + "  ".join(map(str.ljust, row, widths))).rstrip() for row in cells)
 
 
-def _page(entry: Entry, registry: Registry) -> dict[str, Any]:
+def _page(entry: Entry, asked: Specification, registry: Registry) -> dict[str, Any]:
     """Return all that can be said of one cipher, as plain data."""
+    package = None if registry.status(entry) == "ok" else entry.package
+    asked = replace(asked, name=entry.name, distribution=package)
+    bare = replace(asked, first=None, options=())
     factory = registry.factory(entry)
     try:
-        options = options_of(factory)
+        own = options_of(factory)
+        # What a family's members are and take depends on what it is given.
+        as_a_whole = is_family(factory) and asked == bare
+        subject, left = (factory, asked) if as_a_whole else specialize(factory, asked)
+        options = options_of(subject)
     except SchemaError as problem:
         raise IncompatibleCipherError(entry, str(problem)) from problem
+    is_member = subject is not factory
+    base = bare
+    if is_member:
+        base = replace(
+            asked, options=tuple(one for one in asked.options if one not in left.options)
+        )
+    if as_a_whole:
+        example = _unfinished(base, options)
+    else:
+        example = _example(asked, base, subject, options, registry)
     return {
         "name": entry.name,
         "package": entry.package,
         "version": entry.version,
         "origin": entry.origin,
-        "kind": "secure" if getattr(factory, "secure", False) is True else "toy",
-        "help": inspect.getdoc(factory) or "",
-        "options": [_option(option) for option in options],
-        "example": _example(entry, factory, options, registry),
+        "kind": "secure" if getattr(subject, "secure", False) is True else "toy",
+        "family": is_family(factory),
+        "member": str(base) if is_member else None,
+        "help": inspect.getdoc(subject) or "",
+        "options": [_option(option) for option in (options + own if is_member else options)],
+        "example": example,
     }
 
 
@@ -140,51 +159,80 @@ def _written(default: object) -> str | None:
 
 
 def _example(
-    entry: Entry, factory: Callable[..., object], options: Sequence[Option], registry: Registry
+    asked: Specification,
+    base: Specification,
+    factory: Callable[..., object],
+    options: Sequence[Option],
+    registry: Registry,
 ) -> dict[str, str]:
     """Return a command that works when pasted, and what it prints.
 
-    It is the cipher's own first vector, where it has a good one.
+    It is what was `asked` for, if that has any of the factory's options; or else `base`, which
+    has none, with those of its own first vector, where it has a good one.
     """
-    name = entry.name if registry.status(entry) == "ok" else f"{entry.name}@{entry.package}"
-    vectors = getattr(factory, "vectors", None)
-    if isinstance(vectors, Sequence) and vectors and isinstance(vectors[0], Vector):
+    vector = _first_vector(factory)
+    if asked != base:
+        return _example_of(asked, vector.plaintext if vector else _TEXT, registry)
+    if vector is not None:
         with suppress(SelectionError):
-            return _example_of(name, vectors[0].options, vectors[0].plaintext, registry)
-    missing = ",".join(f"{option.name}=…" for option in options if option.required)
-    if missing:  # what it takes is known, what it would accept is not
-        return {"command": _command(name, missing, _TEXT), "output": ""}
-    with suppress(SelectionError):
-        return _example_of(name, "", _TEXT, registry)
-    return {"command": _command(name, "", _TEXT), "output": ""}
+            with_options = _with(vector.options, base, options)
+            return _example_of(with_options, vector.plaintext, registry)
+    if not any(option.required for option in options):
+        with suppress(SelectionError):
+            return _example_of(base, _TEXT, registry)
+    # What it takes is known, what it would accept is not.
+    return _unfinished(base, options)
 
 
-def _example_of(name: str, values: str, text: str, registry: Registry) -> dict[str, str]:
+def _first_vector(factory: Callable[..., object]) -> Vector | None:
+    vectors = getattr(factory, "vectors", None)
+    first = vectors[0] if isinstance(vectors, Sequence) and vectors else None
+    return first if isinstance(first, Vector) else None
+
+
+def _with(values: str, base: Specification, options: Sequence[Option]) -> Specification:
+    """Return `base` with the `values` of `options` too, which are written as after a name."""
+    more = parse(f"{base.name}:{values}") if values else Specification(base.name)
+    if base.first is None and not base.options:
+        return replace(base, first=more.first, options=more.options)
+    # A bare value is that of the first option, and can only be bare where no other stands.
+    named = tuple((one.name, more.first) for one in options[:1] if more.first is not None)
+    return replace(base, options=base.options + named + more.options)
+
+
+def _example_of(specification: Specification, text: str, registry: Registry) -> dict[str, str]:
     line = text.partition("\n")[0]
-    command = _command(name, values, line)
-    cipher = registry.load(parse(f"{name}:{values}" if values else name))
-    coded = Session(cipher, reply=Reply.FILTER).receive(line.encode() + b"\n")
-    return {"command": command, "output": coded.decode(errors="backslashreplace").rstrip("\n")}
+    coded = Session(registry.load(specification), reply=Reply.FILTER).receive(line.encode() + b"\n")
+    return {
+        "command": _command(specification, line),
+        "output": coded.decode(errors="backslashreplace").rstrip("\n"),
+    }
 
 
-def _command(name: str, values: str, line: str) -> str:
+def _unfinished(base: Specification, options: Sequence[Option]) -> dict[str, str]:
+    missing = tuple((option.name, "…") for option in options if option.required)
+    return {
+        "command": _command(replace(base, options=base.options + missing), _TEXT),
+        "output": "",
+    }
+
+
+def _command(specification: Specification, line: str) -> str:
     # Shells differ in what their echo makes of these.
     echo = "printf '%s\\n'" if line.startswith("-") or "\\" in line else "echo"
-    specification = f"{name}:{values}" if values else name
-    return f"{echo} {shlex.quote(line)} | cipherecho apply --cipher {shlex.quote(specification)}"
+    written = shlex.quote(str(specification))
+    return f"{echo} {shlex.quote(line)} | cipherecho apply --cipher {written}"
 
 
 def _render(page: dict[str, Any]) -> str:
-    parts = [f"{page['name']} ({page['package']} {page['version']}, {page['kind']})"]
+    parts = [_title(page)]
     if page["help"]:
         parts.append("\n".join(map(printable, page["help"].splitlines())))
     if page["options"]:
         rows = [
             [
-                option["name"],
-                option["takes"],
-                _necessity(option),
-                option["help"],
+                printable(cell, 1000)
+                for cell in (option["name"], option["takes"], _necessity(option), option["help"])
             ]
             for option in page["options"]
         ]
@@ -196,6 +244,16 @@ def _render(page: dict[str, Any]) -> str:
     )
     parts.append("Example:\n" + textwrap.indent(example, "  "))
     return "\n\n".join(parts)
+
+
+def _title(page: dict[str, Any]) -> str:
+    name = printable(page["member"] or page["name"])
+    title = f"{name} ({page['package']} {page['version']}, {page['kind']})"
+    if page["member"]:
+        title += f"\nof the family {page['name']}, whose options are the last"
+    elif page["family"]:
+        title += "\na family of ciphers, which have options of their own besides"
+    return title
 
 
 def _necessity(option: dict[str, Any]) -> str:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from cipherecho.registry import Registry
 
 __all__ = [
-    "CIPHER_NAME",
     "COUNT",
     "COUNT_OR_INF",
     "DELAY",
@@ -92,10 +91,10 @@ def _variable_of(parameter: click.Parameter | None, ctx: click.Context | None) -
     return str(parameter.envvar)
 
 
-class CipherName(click.ParamType):  # type: ignore[type-arg]
-    """The name of a cipher; a shell completes it from what is installed."""
+class _CipherSpecification(click.ParamType):  # type: ignore[type-arg]
+    """A cipher with its options; a shell completes its name from what is installed."""
 
-    name = "name"
+    name = "spec"
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -104,10 +103,6 @@ class CipherName(click.ParamType):  # type: ignore[type-arg]
         registry = installed()
         names = {one.name for one in registry.entries if registry.status(one) != "bad name"}
         return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
-
-
-class _CipherSpecification(CipherName):
-    name = "spec"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -219,7 +214,6 @@ def _finite(value: Any) -> float:
     return number if isfinite(number) else nan
 
 
-CIPHER_NAME = CipherName()
 COUNT = Number("count", _whole, "a whole number, 1 or more")
 COUNT_OR_INF = Number("count", _whole_or_inf, "a whole number, 1 or more ('inf' for no limit)")
 DELAY = Number("seconds", _finite, "seconds, 0 or more", zero=True)
