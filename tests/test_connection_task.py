@@ -22,6 +22,7 @@ from cipherecho.limits import Limits
 from cipherecho.pace import Pace
 from cipherecho.rot13 import Rot13
 from cipherecho.session import Session
+from cipherecho.workers import Workers
 from tests.ciphers import Faulty
 
 Stream = trio.StapledStream[trio.abc.SendStream, trio.abc.ReceiveStream]
@@ -40,13 +41,14 @@ class Served:
         self.failures: list[BaseException] = []
         self.ended = trio.Event()
         self.session = Session(cipher, max_line=limits.max_line)
-        self.workers = trio.CapacityLimiter(1)
+        self.workers = Workers(1)
         terms = Terms(limits, Pace(cipher), self.workers, self.failures.append)
         self.task = ConnectionTask(Connection(self.session, terms, "peer"), self.server)
 
     async def run(self) -> None:
         async with self.server:
             assert not await self.task.run()
+        self.workers.close()
         self.ended.set()
 
     async def read_to_end(self) -> bytes:

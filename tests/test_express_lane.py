@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import logging
 import socket
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from math import inf
 
@@ -28,6 +29,8 @@ from cipherecho.pace import Pace
 from cipherecho.rot13 import Rot13
 from cipherecho.server import serve
 from cipherecho.session import Session
+from cipherecho.sockets import is_readable
+from cipherecho.workers import Workers
 from tests.ciphers import Faulty, Padded, Picky
 
 pytestmark = pytest.mark.skipif(not has_express_lane(), reason="the express lane needs epoll")
@@ -58,7 +61,8 @@ class Lane:
         self.over: list[SocketConnection] = []
         self.failures: list[BaseException] = []
         self.pace = Pace(cipher)
-        self.terms = Terms(limits, self.pace, trio.CapacityLimiter(1), self.failures.append)
+        self.workers = Workers(2)
+        self.terms = Terms(limits, self.pace, self.workers, self.failures.append)
         self.lane = ExpressLane(self.terms, self.left.append, self._close)
         self._session = Session(cipher, max_line=limits.max_line)
         self._sockets: list[socket.socket] = []
@@ -79,6 +83,7 @@ class Lane:
         connection.socket.close()
 
     def close(self) -> None:
+        self.workers.close()
         for one in self._sockets:
             one.close()
 
@@ -239,14 +244,84 @@ async def test_a_connection_is_left_that_has_more_than_one_turn_of_lines() -> No
         assert connection.session.has_more
 
 
-async def test_nothing_is_coded_in_the_lane_while_the_cipher_is_slow() -> None:
-    async with running(Picky()) as lane:
-        client, connection, server = lane.connect()
-        lane.pace.slow = True
-        client.send(b"Hello\n")
+class Held:
+    """A slow cipher that codes when it is told to."""
+
+    slow = True
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.go = threading.Event()
+
+    def encrypt(self, body: bytes) -> bytes:
+        if body == b"hold":
+            self.begun.set()
+            assert self.go.wait(20)
+        return body.upper()
+
+
+async def until(came: Callable[[], bool]) -> None:
+    with trio.fail_after(20):
+        while not came():
+            await trio.sleep(0.001)
+
+
+async def test_a_slow_cipher_holds_up_its_own_connection_alone() -> None:
+    cipher = Held()
+    async with running(cipher) as lane:
+        (one, held, server), (two, _, _) = lane.connect(), lane.connect()
+        one.send(b"hold\n")
+        await until(cipher.begun.is_set)
+        one.send(b"after\n")
+        two.send(b"Hello\n")
+        await until(lambda: is_readable(two))
+        assert two.recv(99) == b"Hello\nHELLO\n"
+        assert server.receives == 1
+        assert len(lane.lane) == 2
+        assert held in lane.lane
+        cipher.go.set()
+        await until(lambda: held.sent == 2 * 11)
+        assert one.recv(99) == b"hold\nHOLD\nafter\nAFTER\n"
+        assert (lane.left, lane.over) == ([], [])
+
+
+async def test_a_slow_cipher_answers_the_last_line_too() -> None:
+    cipher = Held()
+    async with running(cipher) as lane:
+        client, connection, _ = lane.connect()
+        client.send(b"Hel\nlo")
+        client.shutdown(socket.SHUT_WR)
+        await until(lambda: lane.over == [connection])
+        assert client.recv(99) == b"Hel\nHEL\nlo\nLO\n"
+
+
+async def test_what_a_slow_cipher_works_on_leaves_a_lane_that_is_cleared_when_it_is_done() -> None:
+    cipher = Held()
+    lane = Lane(cipher, Limits())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lane.lane.run)
+        client, connection, _ = lane.connect()
+        client.send(b"hold\n")
+        await until(cipher.begun.is_set)
+        lane.lane.clear()
         await turns()
-        assert lane.left == [connection]
-        assert server.receives == 0
+        assert lane.left == []
+        cipher.go.set()
+    assert (lane.left, lane.over, len(lane.lane)) == ([connection], [], 0)
+    assert connection.reply == b"hold\nHOLD\n"
+    lane.close()
+
+
+async def test_what_a_slow_cipher_works_on_is_over_when_the_lane_is_cancelled() -> None:
+    cipher = Held()
+    async with running(cipher) as lane:
+        client, connection, _ = lane.connect()
+        client.send(b"hold\n")
+        await until(cipher.begun.is_set)
+    assert lane.over == [connection]
+    cipher.go.set()
+    await trio.sleep(0.01)  # what it returns then is nobody's
+    assert (lane.left, lane.over, connection.reply) == ([], [connection], b"")
 
 
 async def test_all_are_left_when_the_lane_is_cleared_and_it_ends() -> None:

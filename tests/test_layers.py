@@ -88,7 +88,8 @@ ROWS = {
     "service_manager": server_side("variables"),
     "listeners": server_side("activation", "endpoint", "tls", "variables"),
     "tls_socket": Row(frozenset(), frozenset({"trio"}), frozenset()),
-    "connection": server_side("tally"),
+    "workers": server_side(),
+    "connection": server_side("tally", "workers"),
     "connection_task": server_side("connection", "sockets"),
     "express_lane": server_side("connection", "sockets"),
     # Who is let in, and how they have to begin.
@@ -108,6 +109,7 @@ ROWS = {
         "tally",
         "tls",
         "tls_socket",
+        "workers",
     ),
     # For whoever watches a server; the packages that these need are an extra.
     "extras": row(),

@@ -20,6 +20,7 @@ from cipherecho.limits import Limits
 from cipherecho.pace import Pace
 from cipherecho.session import Session
 from cipherecho.tally import Tally, Traffic
+from cipherecho.workers import Workers
 
 __all__ = ["RECEIVE_BYTES", "Connection", "Socket", "SocketConnection", "Terms", "why_broken"]
 
@@ -47,7 +48,7 @@ class Terms:
     limits: Limits
     pace: Pace
     """How quick their cipher is."""
-    workers: trio.CapacityLimiter
+    workers: Workers
     """The worker threads that they share, for a cipher that is slow."""
     report: Callable[[BaseException], None]
     """Called with what a faulty cipher raised."""

@@ -178,15 +178,12 @@ class ConnectionTask:
         self._state = _State.CODING
         self._scope.deadline = inf
         # If it never ends, neither the shutdown nor the end of the process waits for it.
-        return await trio.to_thread.run_sync(
-            pace.timed, coding, limiter=self._terms.workers, abandon_on_cancel=True
-        )
+        return await self._terms.workers.run(partial(pace.timed, coding))
 
     def _is_quiet(self) -> bool:
         return (
             self._until_quiet is not None
             and self._last_call == inf
-            and not self._terms.pace.slow
             and self._connection.input_deadline() > trio.current_time()
             and not is_readable(self._until_quiet)
         )

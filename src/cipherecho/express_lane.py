@@ -9,9 +9,10 @@ receive, answer, send.
 Listeners can be in the set too, since a connection that comes and goes costs much the same.
 
 The lane is an optimisation and has no behaviour of its own.  Whatever is not "receive,
-answer at once, all sent", or a plain end, goes to a task: a reply that the client does not
-take, what follows an error line, a time that is up, a slow cipher, a shutdown.  The task
-hands the connection back when it is quiet again.
+answer, all sent at once", or a plain end, goes to a task: a reply that the client does not
+take, what follows an error line, a time that is up, a shutdown.  The task hands the
+connection back when it is quiet again.  What a slow cipher is to answer goes to a worker
+thread, and the connection leaves the set for as long as that takes.
 
 This is for Linux, where a set of descriptors is a descriptor itself, so that one can wait
 for it like for any other.
@@ -23,6 +24,7 @@ import logging
 import select
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import inf
 from ssl import SSLWantWriteError
 from time import perf_counter
@@ -84,17 +86,21 @@ class ExpressLane:
         self._over = over
         self._epoll = select.epoll()
         self._quiet: dict[int, SocketConnection] = {}  # by descriptor
+        self._coding: set[SocketConnection] = set()  # those that a worker thread answers
+        self._all_coded = trio.Event()
+        self._cleared = False
         self._listeners: dict[int, tuple[Callable[[], bool], trio.Event]] = {}
         self._open = trio.CancelScope()
         self._turn_ends = 0.0
 
     def __len__(self) -> int:
         """Return how many connections are in the lane."""
-        return len(self._quiet)
+        return len(self._quiet) + len(self._coding)
 
     def __iter__(self) -> Iterator[SocketConnection]:
         """Return the connections that are in the lane."""
-        return iter(self._quiet.values())
+        yield from self._quiet.values()
+        yield from self._coding
 
     def enter(self, connection: SocketConnection) -> None:
         """Take a connection that has nothing left to be sent.
@@ -125,7 +131,12 @@ class ExpressLane:
                 self._epoll.unregister(descriptor)
 
     def clear(self) -> None:
-        """Let all connections leave; nothing may enter any more, and :meth:`run` returns."""
+        """Let all connections leave; nothing may enter any more, and :meth:`run` returns.
+
+        A connection that a worker thread answers leaves when that is done, and until then
+        it does not return.
+        """
+        self._cleared = True
         for connection in list(self._quiet.values()):
             self._let_go(connection)
         self._open.cancel()
@@ -140,11 +151,14 @@ class ExpressLane:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._answer_forever)
                     nursery.start_soon(self._look_for_timeouts)
+            if self._coding:
+                await self._all_coded.wait()
         finally:
             self._epoll.close()
-            for connection in self._quiet.values():
+            for connection in self:
                 self._cut(connection)
             self._quiet.clear()
+            self._coding.clear()
 
     # Ctrl-C is meant for the program, and arrives elsewhere; what looks like it in here is
     # a plugin's.
@@ -177,14 +191,14 @@ class ExpressLane:
             except KeyError:
                 self._accept(descriptor)
                 continue
-            if pace.slow:
-                self._let_go(connection)
-                continue
             session = connection.session
             try:
                 data = connection.socket.recv(RECEIVE_BYTES, _AT_ONCE)
                 connection.waiting_since = now
                 connection.received += len(data)
+                if pace.slow:
+                    self._code_elsewhere(connection, data)
+                    continue
                 if pace.constant and data:
                     reply = session.receive(data)
                 else:
@@ -196,11 +210,10 @@ class ExpressLane:
                 self._let_go(connection)
             except OSError as error:
                 self._end(connection, why_broken(error))
-            except BaseException:  # a fault of ours: a session raises none of a cipher's
-                log.exception(
-                    "internal error on the connection of %(peer)s", {"peer": connection.peer}
-                )
-                self._end(connection, "internal error")
+            except BaseException as fault:  # ours: a session raises none of a cipher's
+                self._tell_fault(connection, fault)
+                del quiet[descriptor]
+                self._over(connection)
             else:
                 if reply:
                     replies.append((connection, reply))
@@ -229,6 +242,48 @@ class ExpressLane:
                 self._let_go(connection)
             elif connection.session.closed or connection.session.has_more:
                 self._finish(connection)
+
+    def _code_elsewhere(self, connection: SocketConnection, data: bytes) -> None:
+        """Have a worker thread answer what came, while nothing else may come."""
+        session = connection.session
+        coding = partial(session.receive, data) if data else session.end
+        descriptor = connection.socket.fileno()
+        del self._quiet[descriptor]
+        self._epoll.unregister(descriptor)
+        self._coding.add(connection)
+        work = partial(self._terms.pace.timed, coding)
+        self._terms.workers.submit(work, partial(self._coded, connection))
+
+    def _coded(
+        self, connection: SocketConnection, reply: bytes, failure: BaseException | None
+    ) -> None:
+        if connection not in self._coding:
+            return  # it was cut meanwhile
+        self._coding.discard(connection)
+        connection.reply = reply
+        connection.waiting_since = trio.current_time()
+        if failure is not None:
+            self._tell_fault(connection, failure)
+            self._over(connection)
+        elif self._cleared:
+            self._leave(connection)
+        else:
+            self._come_back(connection)
+        if self._cleared and not self._coding:
+            self._all_coded.set()
+
+    def _come_back(self, connection: SocketConnection) -> None:
+        """Go on with a connection as though it had been answered in place."""
+        try:
+            self.enter(connection)
+        except OSError:  # meanwhile others took the last place in sets that there was
+            self._leave(connection)
+            return
+        reply, connection.reply = connection.reply, b""
+        if reply:
+            self._send([(connection, reply)])
+        elif connection.session.closed:
+            self._finish(connection)
 
     def _accept(self, descriptor: int) -> None:
         found = self._listeners.get(descriptor)
@@ -270,6 +325,14 @@ class ExpressLane:
         del self._quiet[descriptor]
         self._epoll.unregister(descriptor)
         self._leave(connection)
+
+    def _tell_fault(self, connection: SocketConnection, fault: BaseException) -> None:
+        log.error(
+            "internal error on the connection of %(peer)s",
+            {"peer": connection.peer},
+            exc_info=fault,
+        )
+        connection.tell_end("internal error")
 
     def _end(self, connection: SocketConnection, reason: str) -> None:
         del self._quiet[connection.socket.fileno()]

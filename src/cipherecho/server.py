@@ -34,6 +34,7 @@ from cipherecho.sockets import is_readable, peer_name, plain_listener
 from cipherecho.tally import Tally
 from cipherecho.tls import Certificates
 from cipherecho.tls_socket import TlsSocket, TlsStream
+from cipherecho.workers import Workers
 
 __all__ = ["serve"]
 
@@ -179,7 +180,7 @@ class _Server:
         self._limits = limits
         self._new = Session(cipher, reply=reply, reset=reset, max_line=limits.max_line)
         self._terms = Terms(
-            limits, Pace(cipher), trio.CapacityLimiter(limits.max_workers), Failures().report, tally
+            limits, Pace(cipher), Workers(limits.max_workers), Failures().report, tally
         )
         self._proxies = proxies if proxies else None
         self._admission = Admission(limits, tally)
@@ -203,6 +204,17 @@ class _Server:
             yield from self._lane
 
     async def run(
+        self,
+        entrances: Sequence[_Entrance],
+        shutdown: trio.Event,
+        task_status: trio.TaskStatus[list[Endpoint]],
+    ) -> None:
+        try:
+            await self._run(entrances, shutdown, task_status)
+        finally:
+            self._terms.workers.close()
+
+    async def _run(
         self,
         entrances: Sequence[_Entrance],
         shutdown: trio.Event,
@@ -386,7 +398,7 @@ class _Server:
 
     def _drive(self, connection: SocketConnection) -> None:
         """Have a connection that is quiet served by the lane, if there is one, or by a task."""
-        if self._lane is None or self._terms.pace.slow:
+        if self._lane is None:
             self._start_task(connection)
             return
         try:
