@@ -1,0 +1,201 @@
+"""One guest: a store and an instance of its own, and the transforms in it.
+
+Whatever a guest does wrong ends it, and it alone, with one of the errors here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+from wasmtime import Store, WasmtimeError
+from wasmtime.component import U32, Func, String
+
+from cipherecho.cipher import InputError
+from cipherecho_wasm.bounds import Bounds
+from cipherecho_wasm.machine import clock, engine
+from cipherecho_wasm.module import Module
+
+__all__ = [
+    "BadOption",
+    "Guest",
+    "GuestError",
+    "GuestTransform",
+    "OutOfFuel",
+    "OutOfMemory",
+    "OutOfTime",
+    "Trapped",
+]
+
+# What a guest may have besides memory; far more than any toolchain makes.
+_MOST_TABLE_ELEMENTS = 100_000
+_MOST_OF_A_KIND = 100
+
+_SOME_REJECTED = "1"
+
+
+class GuestError(Exception):
+    """A guest did what ends it: the fault of its author."""
+
+
+class OutOfFuel(GuestError):  # noqa: N818 (clients see the name)
+    """It took more instructions than it may."""
+
+
+class OutOfTime(GuestError):  # noqa: N818
+    """It took more time than it may."""
+
+
+class OutOfMemory(GuestError):  # noqa: N818
+    """It needs more memory to begin with than it may have."""
+
+
+class Trapped(GuestError):  # noqa: N818
+    """It did what WebAssembly does not allow, or gave up."""
+
+
+class BadOption(Exception):  # noqa: N818 (not an error of the guest's)
+    """A guest does not take the value of an option."""
+
+    def __init__(self, name: str, expected: str) -> None:
+        self.name = name
+        self.expected = expected
+        super().__init__(f"option {name}: expected {expected}")
+
+
+class _CodeType:
+    """The type of the adapter's ``code``, as much as a call asks for."""
+
+    params = (("transform", U32()), ("text", String()))
+    result = String()
+
+
+class Guest:
+    """A fresh instance of a module.
+
+    It is used by one thread at a time.  Nothing has to be closed: it is gone with the last
+    that refers to it.
+
+    Raises:
+      GuestError: it could not be set up within its bounds.
+    """
+
+    def __init__(self, module: Module, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._clock = clock()
+        self._ticks = self._clock.ticks(bounds.time)
+        self._store = Store(engine())
+        self._store.set_limits(
+            memory_size=bounds.memory_bytes,
+            table_elements=_MOST_TABLE_ELEMENTS,
+            instances=_MOST_OF_A_KIND,
+            tables=_MOST_OF_A_KIND,
+            memories=_MOST_OF_A_KIND,
+        )
+        self._dropped: list[int] = []
+        self._exports = module.exports
+        self._instance = self._run(
+            bounds.fuel_to_begin, module.linker.instantiate, module.component
+        )
+        self._code = self._function("code")
+        # Each call asks for the function's type, which takes twice as long as all the rest.
+        self._code.type = lambda _: _CodeType  # type: ignore
+
+    def describe(self) -> Any:
+        """Return what the cipher is, as the record of the interface."""
+        return self._call("describe")
+
+    def start(self, options: Mapping[str, str], *, decrypt: bool) -> GuestTransform:
+        """Return a transform at the start of its state.
+
+        Raises:
+          BadOption: the guest does not take one of `options`.
+          GuestError: it did not come to an end of it.
+        """
+        started = self._call("start", list(options.items()), decrypt)
+        if isinstance(started, int):
+            return GuestTransform(self, started)
+        raise BadOption(*started)
+
+    def code(self, transform: int, text: bytes) -> tuple[bytes, dict[int, InputError]]:
+        """Return the code of whole lines, and why some have none; as a transform does.
+
+        Raises:
+          GuestError: it did not come to an end of it, and is of no use any more.
+        """
+        while self._dropped:
+            self._call("drop", self._dropped.pop())
+        fuel = self._bounds.fuel_for(text.count(b"\n"), len(text))
+        answer: str = self._run(fuel, self._code, transform, text.decode("latin-1"))
+        coded = answer[1:].encode("latin-1")
+        if not answer.startswith(_SOME_REJECTED):
+            return coded, {}
+        return coded, {line: InputError(reason) for line, reason in self._call("rejections")}
+
+    def copy(self, transform: int) -> int:
+        """Return the number of a copy of a transform."""
+        copied: int = self._call("copy", transform)
+        return copied
+
+    def drop(self, transform: int) -> None:
+        """Forget a transform, before the next call; at any time and in any thread."""
+        self._dropped.append(transform)
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        return self._run(self._bounds.fuel_to_begin, self._function(name), *arguments)
+
+    def _function(self, name: str) -> Func:
+        function: Func | None = self._instance.get_func(self._store, self._exports[name])
+        assert function is not None  # the module was asked for it
+        return function
+
+    def _run(self, fuel: int, function: Callable[..., Any], *arguments: Any) -> Any:
+        store = self._store
+        store.set_fuel(fuel)
+        store.set_epoch_deadline(self._ticks)
+        self._clock.start()
+        try:
+            return function(store, *arguments)
+        except WasmtimeError as failure:
+            raise self._error(str(failure), fuel) from None
+        finally:
+            self._clock.end()
+
+    def _error(self, problem: str, fuel: int) -> GuestError:
+        """Return what the text that Wasmtime has for a failure means."""
+        if "all fuel consumed" in problem:
+            return OutOfFuel(f"the module took more than the {fuel} instructions that it may")
+        if "wasm trap: interrupt" in problem:
+            return OutOfTime(f"the module took more than the {self._bounds.time} s that it may")
+        if "memory minimum size" in problem:
+            return OutOfMemory(
+                f"the module needs more than the {self._bounds.memory} MiB that it may have"
+            )
+        return Trapped(problem.strip().splitlines()[-1].strip())
+
+
+class GuestTransform:
+    """A transform of the contract: codes lines, many at a time, by a guest."""
+
+    __slots__ = ("_guest", "_number")
+
+    def __init__(self, guest: Guest, number: int) -> None:
+        self._guest = guest
+        self._number = number
+
+    def __call__(self, body: bytes) -> bytes:
+        # With CRLF: a CR at the body's end would be taken for half of the ending.
+        coded, rejections = self.block(body + b"\r\n")
+        if rejections:
+            raise rejections[0]
+        return coded[:-2]
+
+    def block(self, text: bytes) -> tuple[bytes, dict[int, InputError]]:
+        """Return the code of whole lines with their endings, and why some have none."""
+        return self._guest.code(self._number, text)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return type(self)(self._guest, self._guest.copy(self._number))
+
+    def __del__(self) -> None:
+        self._guest.drop(self._number)

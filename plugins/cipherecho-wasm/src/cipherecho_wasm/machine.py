@@ -1,0 +1,86 @@
+"""Wasmtime, set up so that whatever runs in it can be stopped.
+
+One engine for the process: what is compiled for it can be shared by all.  It makes no
+threads for compiling, since a process that confines itself (``--sandbox``) would have to
+confine them too.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from functools import cache
+
+from wasmtime import Config, Engine
+
+__all__ = ["Clock", "clock", "engine"]
+
+# How exact a bound on time is. Each tick costs a few microseconds while guests run.
+_TICK_SECONDS = 0.01
+
+# The thread ends when no guest ran for so many ticks, so that an idle server sleeps.
+_QUIET_TICKS = 100
+
+
+@cache
+def engine() -> Engine:
+    """Return the engine that compiles and runs every guest of this process."""
+    config = Config()
+    config.consume_fuel = True
+    config.epoch_interruption = True
+    config.parallel_compilation = False
+    config.cranelift_nan_canonicalization = True  # the same answers on every machine
+    return Engine(config)
+
+
+@cache
+def clock() -> Clock:
+    """Return the clock of :func:`engine`."""
+    return Clock(engine())
+
+
+class Clock:
+    """Ticks while guests run, so that those that take too long are stopped."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._running = 0
+        self._thread: threading.Thread | None = None
+
+    def ticks(self, seconds: float) -> int:
+        """Return after how many ticks at least so many seconds have gone by."""
+        return math.ceil(seconds / _TICK_SECONDS) + 1
+
+    def start(self) -> None:
+        """Tick, until each start has had its :meth:`end`."""
+        with self._lock:
+            self._running += 1
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._tick, name="wasm clock", daemon=True)
+                self._thread.start()
+
+    def end(self) -> None:
+        """Say that what ticking was started for is over."""
+        with self._lock:
+            self._running -= 1
+
+    def stop(self) -> None:
+        """Have no thread, until a guest runs again; for a process that confines its threads."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+
+    def _tick(self) -> None:
+        quiet = 0
+        while quiet < _QUIET_TICKS:
+            time.sleep(_TICK_SECONDS)
+            self._engine.increment_epoch()
+            with self._lock:
+                quiet = 0 if self._running else quiet + 1
+                if self._thread is not threading.current_thread():
+                    return
+                if quiet == _QUIET_TICKS:
+                    self._thread = None
