@@ -31,7 +31,7 @@ _WRONGS = {
     "error": """
         (i32.store (i32.const 16) (i32.const 64)) (i32.store (i32.const 20) (i32.const 1))
         (i32.store (i32.const 64) (i32.const 1))
-        (i32.store (i32.const 68) (i32.const 528)) (i32.store (i32.const 72) (i32.const 22))
+        (i32.store (i32.const 68) (i32.const 528)) (i32.store (i32.const 72) (i32.const 21))
         (return (i32.const 16))""",
 }
 

@@ -123,8 +123,7 @@ class Guest:
         Raises:
           GuestError: it did not come to an end of it, and is of no use any more.
         """
-        while self._dropped:
-            self._call("drop", self._dropped.pop())
+        self._forget_dropped()
         fuel = self._bounds.fuel_for(text.count(b"\n"), len(text))
         answer: str = self._run(fuel, self._code, transform, text.decode("latin-1"))
         coded = answer[1:].encode("latin-1")
@@ -134,12 +133,17 @@ class Guest:
 
     def copy(self, transform: int) -> int:
         """Return the number of a copy of a transform."""
+        self._forget_dropped()
         copied: int = self._call("copy", transform)
         return copied
 
     def drop(self, transform: int) -> None:
         """Forget a transform, before the next call; at any time and in any thread."""
         self._dropped.append(transform)
+
+    def _forget_dropped(self) -> None:
+        while self._dropped:
+            self._call("drop", self._dropped.pop())
 
     def _call(self, name: str, *arguments: Any) -> Any:
         return self._run(self._bounds.fuel_to_begin, self._function(name), *arguments)
