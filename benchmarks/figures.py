@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from measurements import IMPORT_TRIO, TR
-from servers import BASELINE, BASELINE_MALLOC, OURS, WATCHED
+from servers import BASELINE, BASELINE_MALLOC, GUEST, OURS, WATCHED
 
 # Below this share of a core, the server had to wait for the load.
 BUSY_ENOUGH = 0.9
@@ -59,6 +59,16 @@ class Samples:
         ]
         return statistics.median(ratios) if ratios else None
 
+    def more(self, row: str, name: str, figure: str, than: str) -> float | None:
+        """Return the median of the differences within each repetition; None if there is none."""
+        bases = {s.repetition: s.figures[figure] for s in self._of(row, than)}
+        differences = [
+            s.figures[figure] - bases[s.repetition]
+            for s in self._of(row, name)
+            if s.repetition in bases
+        ]
+        return statistics.median(differences) if differences else None
+
     def load_was_limit(self, row: str, name: str) -> bool:
         """Return whether the server had nothing to do for a good part of the time."""
         shares = self._shares(row, name, ["server_busy", "server_waited"])
@@ -84,7 +94,8 @@ class Samples:
 class Bar:
     """What cipherecho, or `of` another contestant, has to reach (`bar`), and should (`goal`).
 
-    Against a contestant, they bound the ratio to it; against None, the figure itself.
+    Against a contestant, they bound the ratio to it, or how much `more` it is; against None,
+    the figure itself.
     """
 
     what: str
@@ -95,6 +106,7 @@ class Bar:
     goal: float | None
     more_is_better: bool = False
     of: str = OURS
+    more: bool = False
 
 
 def _round_trip(connections: int) -> list[Bar]:
@@ -127,6 +139,31 @@ def _pipelined(line_bytes: int) -> list[Bar]:
     return bars
 
 
+def _guest() -> list[Bar]:
+    """Return what a cipher in WebAssembly may cost beside the same one that is native."""
+    what = "ROT13 in WebAssembly"
+    rows = [f"pipelined-{line_bytes}" for line_bytes in (26, 100, 1000)]
+    return [
+        *(
+            Bar(f"{what}: {row}", row, "per_s", OURS, 0.3, None, more_is_better=True, of=GUEST)
+            for row in rows
+        ),
+        Bar(
+            f"{what}: more CPU us per round trip, 50 connections",
+            *("roundtrip-50", "cpu_us", OURS, 80, None),
+            of=GUEST,
+            more=True,
+        ),
+        Bar(
+            f"{what}: more us of latency, 1 connection",
+            *("roundtrip-1", "p50_us", OURS, 80, None),
+            of=GUEST,
+            more=True,
+        ),
+        Bar(f"{what}: bytes per idle connection", "memory", "bytes", None, 204_800, None, of=GUEST),
+    ]
+
+
 BARS = [
     *_round_trip(50),
     *_round_trip(500),
@@ -137,6 +174,7 @@ BARS = [
     *_pipelined(26),
     *_pipelined(100),
     *_pipelined(1000),
+    *_guest(),
     Bar("bytes of memory per idle connection", "memory", "bytes", None, 2048, 1024),
     Bar("connections a second", "churn", "per_s", BASELINE, 1.0, None, more_is_better=True),
     Bar("CPU per round trip, many connections / 100", "scale", "growth", None, 1.3, 1.1),
@@ -151,7 +189,9 @@ def measured(samples: Samples, bars: Sequence[Bar] = BARS) -> list[tuple[Bar, fl
     """Return the bars that something was measured for, each with what it bounds."""
     found = []
     for bar in bars:
-        if bar.against is not None:
+        if bar.against is not None and bar.more:
+            value = samples.more(bar.row, bar.of, bar.figure, bar.against)
+        elif bar.against is not None:
             value = samples.ratio(bar.row, bar.of, bar.figure, bar.against)
         elif samples.has(bar.row, bar.of):
             value = samples.median(bar.row, bar.of, bar.figure)

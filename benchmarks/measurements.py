@@ -61,6 +61,7 @@ def rows(servers: Sequence[Server], tools: Tools, settings: Settings) -> list[Ro
     start = of_servers("start", bench.start)
     importing = Contestant(IMPORT_TRIO, "python -c 'import trio'", bench.import_trio)
     found = [
+        of_servers("roundtrip-1", partial(bench.roundtrip, connections=1)),
         of_servers("roundtrip-50", partial(bench.roundtrip, connections=50)),
         of_servers("roundtrip-500", partial(bench.roundtrip, connections=500)),
         of_servers("tls-50", partial(bench.roundtrip, connections=50, tls=True)),

@@ -21,6 +21,7 @@ BUILD = HERE / "build"
 
 PACKAGES = ("uvloop", "matplotlib")
 PROJECT = f"{CHECKOUT}[metrics]"
+WASM_PLUGIN = CHECKOUT / "plugins" / "cipherecho-wasm"
 PROFILER = "py-spy"
 
 
@@ -71,11 +72,13 @@ def prepare(python: str, *, profiler: bool) -> Tools:
     pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet"]
     pip.append("--disable-pip-version-check")
     sources = [CHECKOUT / "pyproject.toml", *(CHECKOUT / "src").rglob("*.py")]
+    sources += [WASM_PLUGIN / "pyproject.toml", *(WASM_PLUGIN / "src").rglob("*.[pw][ya]*")]
     if _has_changed(environment / "installed", sources, [*PACKAGES, PROJECT]):
         _say(f"installing the project and {' and '.join(PACKAGES)}")
         _run([*pip, *PACKAGES])
-        _run([*pip, PROJECT])  # its dependencies too
-        _run([*pip, "--force-reinstall", "--no-deps", CHECKOUT])  # the version may be the same
+        _run([*pip, PROJECT, WASM_PLUGIN])  # their dependencies too
+        # The version may be the same.
+        _run([*pip, "--force-reinstall", "--no-deps", CHECKOUT, WASM_PLUGIN])
         _remember(environment / "installed", sources, [*PACKAGES, PROJECT])
     if profiler and not (environment / "bin" / PROFILER).exists():
         _say(f"installing {PROFILER}")

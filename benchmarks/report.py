@@ -21,6 +21,7 @@ class _Column:
 
 
 _COLUMNS = [
+    _Column("p50 µs, 1", "roundtrip-1", "p50_us"),
     _Column("CPU µs, 50", "roundtrip-50", "cpu_us"),
     _Column("CPU µs, 500", "roundtrip-500", "cpu_us"),
     _Column("p99.9 µs, 500", "roundtrip-500", "p99.9_us"),
@@ -56,7 +57,8 @@ def markdown(
         f"# Figures of {date}",
         f"By `{command}`. {about}.",
         "## Ratios",
-        f"To `{titles.get(BASELINE, BASELINE)}`, in the same repetition; the median. CPU per round "
+        f"To `{titles.get(BASELINE, BASELINE)}`, in the same repetition; the median. Latency with one "
+        "connection, CPU per round "
         "trip at 50 and 500 connections, p99.9 latency at 500, lines a second with many in flight, "
         "memory per idle connection, connections a second and CPU for each. Growth is the CPU per "
         "round trip at many connections (10,000 in a full run) divided by that at 100. Over TLS, "

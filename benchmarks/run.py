@@ -28,7 +28,7 @@ from processes import cores
 from servers import BASELINE, OURS, CannotStartError, Server, servers
 
 _ROWS = [
-    *("roundtrip-50", "roundtrip-500", "tls-50", "tls-500"),
+    *("roundtrip-1", "roundtrip-50", "roundtrip-500", "tls-50", "tls-500"),
     *("scale", "pipelined-26", "pipelined-100", "pipelined-1000"),
     *("memory", "tls-memory", "churn", "start", "apply"),
 ]

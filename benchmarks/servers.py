@@ -15,13 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from prepare import HERE, Tools
+from prepare import HERE, WASM_PLUGIN, Tools
 from processes import Process, started
 
 BASELINE = "uvloop-protocol"
 BASELINE_MALLOC = "uvloop-protocol-malloc"
 OURS = "cipherecho"
 WATCHED = "cipherecho-watched"
+GUEST = "cipherecho-wasm"
+
+_ROT13_GUEST = WASM_PLUGIN / "guests" / "rot13.wat"
 
 _PATIENCE_SECONDS = 20.0
 
@@ -97,7 +100,8 @@ def servers(tools: Tools) -> list[Server]:
 
     # As it is by default, but for more clients than it allows then; and, where it is quiet, like
     # the others it keeps no record of every connection.
-    ours: list[str | Path] = [tools.cipherecho, "--cipher", "rot13", "--max-connections", "20000"]
+    server: list[str | Path] = [tools.cipherecho, "--max-connections", "20000"]
+    ours = [*server, "--cipher", "rot13"]
     quiet = ["--log-level", "warning"]
     tcp = ["--listen", "tcp://127.0.0.1:0"]
     tls = ["--listen", "tls://127.0.0.1:0", "--tls-cert", tools.certificate, "--tls-key", tools.key]
@@ -118,6 +122,16 @@ def servers(tools: Tools) -> list[Server]:
             "cipherecho, with metrics and JSON log",
             fixed(*ours, *tcp, "--metrics", "tcp://127.0.0.1:0", "--log-format", "json"),
             rows=("roundtrip-50", "roundtrip-500"),
+        ),
+        Server(
+            GUEST,
+            "cipherecho, ROT13 in WebAssembly",
+            fixed(*server, "--cipher", f"wasm:module={_ROT13_GUEST}", *tcp, *quiet),
+            rows=(
+                *("roundtrip-1", "roundtrip-50"),
+                *("pipelined-26", "pipelined-100", "pipelined-1000", "memory"),
+            ),
+            most_idle=1000,
         ),
         Server(BASELINE, "uvloop Protocol", fixed(*uvloop), [*uvloop, *certified]),
         Server(
