@@ -57,9 +57,9 @@ def markdown(
         f"# Figures of {date}",
         f"By `{command}`. {about}.",
         "## Ratios",
-        f"To `{titles.get(BASELINE, BASELINE)}`, in the same repetition; the median. Latency with one "
-        "connection, CPU per round "
-        "trip at 50 and 500 connections, p99.9 latency at 500, lines a second with many in flight, "
+        f"To `{titles.get(BASELINE, BASELINE)}`, in the same repetition; the median. Latency with "
+        "one connection, CPU per round trip at 50 and 500 connections, p99.9 latency at 500, lines "
+        "a second with many in flight, "
         "memory per idle connection, connections a second and CPU for each. Growth is the CPU per "
         "round trip at many connections (10,000 in a full run) divided by that at 100. Over TLS, "
         "all have the same cipher suite and certificate.",

@@ -28,6 +28,7 @@ _WRONGS = {
         (return (i32.const 16))""",
     "nothing": "(i32.store (i32.const 20) (i32.const 0)) (return (i32.const 16))",
     "deep": "(call $deep)",
+    "handles": "(loop $more (drop (call $new (i32.const 0))) (br $more))",
     "error": """
         (i32.store (i32.const 16) (i32.const 64)) (i32.store (i32.const 20) (i32.const 1))
         (i32.store (i32.const 64) (i32.const 1))

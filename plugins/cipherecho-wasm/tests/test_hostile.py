@@ -37,6 +37,7 @@ OUTCOMES = {
     "all it has": "OutOfFuel",
     "nothing": "Trapped",
     "deep": "Trapped",
+    "handles": "Trapped",
 }
 
 

@@ -19,7 +19,7 @@ class Bounds:
 
     memory: int = 64
     """How large each memory of it may grow, in MiB. There are two, its own and that in which
-    lines cross over, and more only if it brings more."""
+    lines cross over, and two more at the most if it brings more."""
 
     time: float = 5.0
     """How many seconds a call may take, be it with one line or 2,048."""
