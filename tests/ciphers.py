@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from io import BytesIO
 from itertools import count
 from typing import Any
 
@@ -151,6 +152,83 @@ class _Progression:
                 coded[place] = (byte - 97 + self.direction * self.letters) % 26 + 97
                 self.letters += 1
         return bytes(coded)
+
+
+# Transforms that take blocks.
+
+
+@dataclass
+class NumberedPicky:
+    """Numbered, and a line that holds an `x` is rejected; the state is that of the others."""
+
+    def encryptor(self) -> Transform:
+        return _PickyNumbering()
+
+    def decryptor(self) -> Transform:
+        return _Unnumbering()
+
+
+class _PickyNumbering(_Numbering):
+    def __call__(self, body: bytes) -> bytes:
+        return super().__call__(Picky().encrypt(body))
+
+
+@dataclass
+class NumberedInBlocks:
+    """The same, in blocks; whatever was given as one is in `blocks`."""
+
+    blocks: list[bytes] = field(default_factory=list)
+
+    def encryptor(self) -> Transform:
+        return InBlocks(_PickyNumbering(), self.blocks)
+
+    def decryptor(self) -> Transform:
+        return InBlocks(_Unnumbering(), self.blocks)
+
+
+@dataclass
+class InBlocks:
+    """A transform that takes blocks, made of one that takes lines."""
+
+    transform: Transform
+    blocks: list[bytes] = field(default_factory=list)
+
+    def __call__(self, body: bytes) -> bytes:
+        return self.transform(body)
+
+    def block(self, text: bytes) -> tuple[bytes, dict[int, InputError | str]]:
+        self.blocks.append(text)
+        coded: list[bytes] = []
+        rejected: dict[int, InputError | str] = {}
+        for number, line in enumerate(BytesIO(text)):
+            ending = b"\r\n" if line.endswith(b"\r\n") else b"\n"
+            try:
+                code = self.transform(line.removesuffix(ending))
+            except InputError as rejection:
+                code, rejected[number] = b"", rejection if number % 2 else str(rejection)
+            coded.append(code + ending)
+        return b"".join(coded), rejected
+
+
+@dataclass(frozen=True)
+class FaultyInBlocks:
+    """Every line as it is, and what `fault` makes of every block that holds a `!`."""
+
+    fault: Callable[[bytes], Any]
+
+    def encryptor(self) -> Transform:
+        return _FaultyBlocks(self.fault)
+
+
+@dataclass(frozen=True)
+class _FaultyBlocks:
+    fault: Callable[[bytes], Any]
+
+    def __call__(self, body: bytes) -> bytes:
+        return self.block(body)[0]
+
+    def block(self, text: bytes) -> tuple[bytes, dict[int, InputError | str]]:
+        return self.fault(text) if b"!" in text else (text, {})
 
 
 # State that can't be copied: legal, as long as no later line has to be taken back.

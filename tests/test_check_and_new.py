@@ -88,7 +88,7 @@ def test_a_new_package_builds_installs_conforms_tests_itself_and_serves(
         sys.executable, "-m", "pytest", "-q", "-c", package / "pyproject.toml", package
     )
     assert tests.status == 0, tests.stdout
-    assert b"10 passed" in tests.stdout
+    assert b"11 passed" in tests.stdout
     with serving("--cipher", "my-cipher:3") as server, server.connect() as client:
         assert ask(client, b"abc\n") == b"abc\ndef\n"
 

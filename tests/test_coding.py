@@ -7,17 +7,19 @@ from typing import Any
 
 import pytest
 
-from cipherecho.chain import chain
+from cipherecho.chain import chain, inverse
 from cipherecho.cipher import InputError, Transform
-from cipherecho.coding import Coder, CodingError, NotACipherError, check_cipher
+from cipherecho.coding import Coder, CodingError, NotACipherError, check_cipher, lines_of
 from tests.ciphers import (
     HUGE,
     RAISING,
     RETURNING,
     Caesar,
+    FaultyInBlocks,
     NoTransform,
     Numbered,
     NumberedByGenerator,
+    NumberedInBlocks,
     NumberedInClosure,
     NumberedReverse,
     Padded,
@@ -290,3 +292,110 @@ def test_a_method_that_is_none_is_not_offered() -> None:
     cipher.encrypt = None  # type: ignore[method-assign,assignment]
     with pytest.raises(NotACipherError):
         check_cipher(cipher)
+
+
+# Blocks of lines.
+
+
+def code_block(coder: Coder, text: bytes) -> tuple[bytes, dict[int, str]]:
+    """Return the code of the lines of `text`, and why lines of it were rejected."""
+    assert coder.takes_blocks()
+    lines, endings = lines_of(text)
+    assert endings is not None
+    coded, coded_lines, reasons = coder.code_block(text, lines, endings)
+    assert coded == b"".join(coded_lines)
+    assert all(isinstance(reason, InputError) for reason in reasons.values())
+    return coded, {number: str(reason) for number, reason in reasons.items()}
+
+
+def test_a_block_is_coded_at_once_and_the_state_is_that_of_the_accepted_lines() -> None:
+    coder = Coder(NumberedInBlocks(), inf)
+    reason = "got b'x', expected a line without x"
+    assert code_block(coder, b"a\nx\r\nx\n\r\n") == (b"1 a\n\r\n\n2 \r\n", {1: reason, 2: reason})
+    assert codes(coder, b"b") == [b"3 b"]
+    assert code_block(coder.fresh(), b"a\nb\n") == (b"1 a\n2 b\n", {})
+
+
+def test_an_inverse_takes_blocks_as_its_original_does() -> None:
+    assert code_block(Coder(inverse(NumberedInBlocks()), inf), b"1 a\n2 b\n") == (b"a\nb\n", {})
+
+
+@pytest.mark.parametrize(
+    "coder",
+    [
+        Coder(Caesar(), inf),
+        Coder(Reverse(), inf),
+        Coder(Numbered(), inf),
+        Coder(NoTransform(), inf),
+        Coder(chain([NumberedInBlocks(), Caesar()]), inf),
+        Coder(NumberedInBlocks(), inf, each_line_afresh=True),
+    ],
+    ids=["table", "stateless", "stateful", "no transform", "chain", "each line afresh"],
+)
+def test_what_has_no_method_for_blocks_takes_none(coder: Coder) -> None:
+    assert not coder.takes_blocks()
+
+
+ONE_LF = "the cipher returned 3 lines, expected 2"
+A_CR = "the cipher returned a CR that the line did not hold"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "problem"),
+    [
+        (b"!\na\n", None, "the cipher returned None, expected a pair"),
+        (b"!\na\n", b"!\na\n", "the cipher returned an object of type bytes, expected a pair"),
+        (b"!\na\n", (b"!\na\n", {}, {}), "an object of type tuple, expected a pair"),
+        (b"!\na\n", ("!\na\n", {}), "the cipher returned an object of type str, expected bytes"),
+        (b"!\na\n", (bytearray(b"!\na\n"), {}), "of type bytearray, expected bytes"),
+        (b"!\na\n", (b"!\na\nb\n", {}), ONE_LF),
+        (b"!\na\n", (b"!\na\nb", {}), ONE_LF),
+        (b"!\r\na\r\n", (b"!\r\na\r\nb\r\n", {}), ONE_LF),
+        (b"!\na\n", (b"!a\n", {}), "the cipher returned 1 lines, expected 2"),
+        (b"!\na\n", (b"", {}), "the cipher returned 0 lines, expected 2"),
+        (b"!\na\n", (b"!\na", {}), r"the cipher did not keep the ending b'\n' of a line"),
+        (b"!\na\r\n", (b"!\na\n", {}), r"the cipher did not keep the ending b'\r\n' of a line"),
+        (b"!\na\r\n", (b"!\r\na\n", {}), A_CR),
+        (b"!\na\n", (b"!\r\na\n", {}), A_CR),
+        (b"!\na\n", (b"\r!\na\n", {}), A_CR),
+        (b"!\r\na\n", (b"\r!\na\n", {}), r"did not keep the ending b'\r\n' of a line"),
+        (b"!\r\na\n", (b"\r!\r\na\n", {}), A_CR),
+        (b"!\r\na\n", (b"!\r\r\na\n", {}), A_CR),
+        (b"!\na\n", (b"12345678901\na\n", {}), "11 bytes for a line of 1, expected at most 10"),
+        (
+            b"!\na\r\n",
+            (b"1\n12345678901\r\n", {}),
+            "11 bytes for a line of 1, expected at most 10",
+        ),
+        (b"!\na\n", (b"\na\n", ["no"]), "of type list for what it rejected, expected a mapping"),
+        (b"!\na\n", (b"\n\n", {2: "no"}), "the cipher rejected the line 2, expected one of 2"),
+        (b"!\na\n", (b"\n\n", {-1: "no"}), "the cipher rejected the line -1, expected one of 2"),
+        (b"!\na\n", (b"\n\n", {"0": "no"}), "the cipher rejected the line '0', expected one of 2"),
+        (b"!\na\n", (b"!\na\n", {0: "no"}), "returned a code for a line that it rejected"),
+        (b"!\na\n", (b"\na\n", {0: KeyError()}), "gave an object of type KeyError for a reason"),
+    ],
+)
+def test_a_block_whose_code_is_not_its_lines_is_a_coding_error(
+    text: bytes, answer: object, problem: str
+) -> None:
+    """WIRE, wrong 2."""
+    coder = Coder(FaultyInBlocks(lambda _: answer), 10)
+    assert code_block(coder, b"a\nb\n") == (b"a\nb\n", {})
+    with pytest.raises(CodingError) as failure:
+        code_block(coder, text)
+    assert problem in str(failure.value)
+
+
+def test_in_a_block_exactly_the_longest_is_allowed() -> None:
+    for text in (b"1234567890\n" * 2, b"1234567890\r\n1\n"):
+        assert code_block(Coder(FaultyInBlocks(bytes), 10), text) == (text, {})
+
+
+def test_whatever_is_raised_about_a_block_is_passed_on() -> None:
+    for error in (KeyError("alphabet"), InputError("no"), Panic("unreachable")):
+
+        def fault(_: bytes, error: BaseException = error) -> None:
+            raise error
+
+        with pytest.raises(type(error)):
+            code_block(Coder(FaultyInBlocks(fault), inf), b"!\na\n")

@@ -29,10 +29,13 @@ from tests.ciphers import (
     Caesar,
     Doubled,
     Faulty,
+    FaultyInBlocks,
     NoTransform,
     Numbered,
     NumberedByGenerator,
+    NumberedInBlocks,
     NumberedInClosure,
+    NumberedPicky,
     NumberedReverse,
     Padded,
     Panic,
@@ -604,6 +607,144 @@ def test_a_failure_drops_what_waits_behind_it():
     assert session.resume() == b""
 
 
+# Transforms that take blocks.
+
+
+def test_a_transform_that_takes_blocks_is_given_many_lines_at_once() -> None:
+    cipher = NumberedInBlocks()
+    session = Session(cipher)
+    assert session.receive(b"a\r\nb\nc") == b"a\r\n1 a\r\nb\n2 b\n"
+    assert session.receive(b"d\n\r\n") == b"cd\n3 cd\n\r\n4 \r\n"
+    assert cipher.blocks == [b"a\r\nb\n", b"cd\n\r\n"]
+
+
+@pytest.mark.parametrize(
+    ("data", "reset"),
+    [(b"a\n", Reset.CONNECTION), (b"a\r\nb\rc\n", Reset.CONNECTION), (b"a\nb\n", Reset.LINE)],
+    ids=["one line", "a CR in a body", "each line afresh"],
+)
+def test_a_transform_that_takes_blocks_is_given_one_line_after_the_other(
+    data: bytes, reset: Reset
+) -> None:
+    cipher = NumberedInBlocks()
+    conversation(Session(cipher, reset=reset), data)
+    assert cipher.blocks == []
+
+
+def test_lines_that_are_rejected_in_a_block_are_answered_in_their_places() -> None:
+    """WIRE, wrong 1: with the line's own ending, and with its number for who is interested."""
+    rejections: list[tuple[int, str]] = []
+    session = Session(
+        NumberedInBlocks(), on_rejected=lambda line, why: rejections.append((line, str(why)))
+    )
+    session.receive(b"a\n")
+    error = b"!error: got b'%b', expected a line without x; this line is skipped, %b"
+    goes_on = b"the connection goes on"
+    assert session.receive(b"x1\nb\nx2\r\nx3\nc\n") == (
+        b"x1\n%b\nb\n2 b\nx2\r\n%b\r\nx3\n%b\nc\n3 c\n"
+        % tuple(error % (line, goes_on) for line in (b"x1", b"x2", b"x3"))
+    )
+    assert rejections == [
+        (number, f"got b'{line}', expected a line without x")
+        for number, line in ((2, "x1"), (4, "x2"), (5, "x3"))
+    ]
+    assert (session.lines, session.rejected, session.closed) == (6, 3, None)
+
+
+def test_blocks_are_cut_into_pieces_where_lines_end() -> None:
+    long = b"a" * 20_000 + b"\n"
+    text = b"b" * 99 + b"\n"
+    cipher = NumberedInBlocks()
+    sent = answers(Session(cipher, reply=Reply.CIPHER), [text * 200 + long + text * 3 + long])
+    assert len(sent.splitlines()) == 205
+    # 163 lines of 100 bytes are just below 16 KiB, and a line above them comes alone.
+    assert cipher.blocks == [text * 163, text * 37, text * 3]
+
+
+def test_blocks_are_answered_in_turns_like_lines() -> None:
+    """WIRE, lines 6: "bounded memory", and bounded time."""
+    session = Session(NumberedInBlocks())
+    pieces = [session.receive(b"\n" * 5000)]
+    while session.has_more:
+        pieces.append(session.resume())
+    assert [piece.count(b"\n") // 2 for piece in pieces] == [2048, 2048, 5000 - 4096]
+    assert b"".join(pieces) == b"".join(b"\n%d \n" % number for number in range(1, 5001))
+
+
+def test_long_codes_of_blocks_are_answered_in_bounded_pieces() -> None:
+    """WIRE, lines 6: "bounded memory", also for lines of one byte that become 4 KB."""
+    session = Session(FaultyInBlocks(lambda text: (text.replace(b"!", b"." * 4000), {})))
+    pieces = [session.receive((b"!" + b"a" * 98 + b"\n") * 600)]
+    while session.has_more:
+        pieces.append(session.resume())
+    assert b"".join(pieces).count(b"\n") == 1200
+    # 163 lines are a piece, and two pieces are more than a mebibyte.
+    assert [piece.count(b"\n") // 2 for piece in pieces] == [326, 274]
+
+
+@pytest.mark.parametrize(
+    ("reply", "sent"),
+    [
+        (Reply.BOTH, b"a\r\n!error: %b\r\n"),
+        (Reply.CIPHER, b"!error: %b\r\n"),
+        (Reply.FILTER, b""),
+    ],
+)
+def test_a_failure_at_a_block_is_told_after_the_echo_of_its_first_line(
+    reply: Reply, sent: bytes
+) -> None:
+    """WIRE, wrong 2: which of the lines it was, nobody knows."""
+
+    def panicking(_: bytes) -> Any:
+        raise Panic("unreachable")
+
+    session = Session(FaultyInBlocks(panicking), reply=reply)
+    answers(session, [b"one\n"])
+    message = b"the cipher failed on one of these 3 lines (Panic); closing the connection"
+    assert answers(session, [b"a\r\nb\n!\n", b"c\nd\n"]) == sent.replace(b"%b", message)
+    assert session.closed is Closed.CIPHER_FAILED
+    assert isinstance(session.failure, Panic)
+    assert (session.lines, session.rejected) == (2, 0)
+    assert not session.has_more
+
+
+def test_a_failure_at_one_line_is_that_line_s() -> None:
+    session = Session(FaultyInBlocks(lambda _: None))
+    assert answers(session, [b"!\n"]) == (
+        b"!\n!error: the cipher failed on this line (TypeError); closing the connection\n"
+    )
+
+
+def test_pieces_before_one_that_fails_are_answered() -> None:
+    """WIRE, wrong 2."""
+    line = b"a" * 99 + b"\n"
+    session = Session(FaultyInBlocks(lambda _: (b"", {})))
+    sent = session.receive(line * 164 + b"!\n")
+    assert masked(sent) == line * 327 + b"!error: ?\n"
+    assert isinstance(session.failure, CodingError)
+
+
+@given(DATA, st.integers(1, 300), st.sampled_from(Reply), LIMITS, st.sampled_from([1000, 65_536]))
+@settings(deadline=None, max_examples=80)
+def test_many_lines_in_blocks_are_answered_like_one_by_one(data, times, reply, max_line, cut):
+    """More lines and more bytes than there are in a piece, with rejections and every ending."""
+    text = data * times
+    chunks = [text[i : i + cut] for i in range(0, len(text), cut)]
+
+    def outcome(cipher: Any) -> object:
+        heard = []
+        session = Session(
+            cipher,
+            reply=reply,
+            max_line=max_line,
+            on_rejected=lambda line, why: heard.append((line, str(why))),
+        )
+        sent = conversation(session, *chunks)
+        return sent, heard, session.closed, session.lines, session.rejected
+
+    assert outcome(NumberedInBlocks()) == outcome(NumberedPicky())
+
+
 # Closed by the server.
 
 
@@ -702,6 +843,9 @@ CIPHERS: dict[str, list[Any]] = {
     "chain in stretches that rejects": [
         *(ProgressiveInStretches(), PickyInStretches(), ProgressiveInStretches()),
     ],
+    "in blocks, rejecting": [NumberedInBlocks()],
+    "in blocks, decrypting": [inverse(NumberedInBlocks())],
+    "chain with blocks": [NumberedInBlocks(), Picky(), NumberedInBlocks()],
     "faulty": [RETURNING["a LF"]],
     "chain that fails": [Numbered(), Picky(), RAISING["what is no Exception"], Caesar()],
 }

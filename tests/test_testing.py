@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Annotated, Any, ClassVar
 
 import pytest
@@ -22,10 +23,28 @@ from cipherecho.testing import (
     outcomes,
     registered,
 )
-from tests.ciphers import Caesar, Numbered, NumberedInClosure, Picky, Progressive, Reverse
+from tests.ciphers import (
+    Caesar,
+    InBlocks,
+    Numbered,
+    NumberedInClosure,
+    NumberedPicky,
+    Picky,
+    Progressive,
+    Reverse,
+)
 
 
-@pytest.mark.parametrize("factory", [Rot13, Caesar, Reverse, Picky, Numbered, Progressive])
+class PickyInBlocks(NumberedPicky):
+    """Takes blocks, and rejects some of its lines and not the others."""
+
+    def encryptor(self) -> Transform:
+        return InBlocks(super().encryptor())
+
+
+@pytest.mark.parametrize(
+    "factory", [Rot13, Caesar, Reverse, Picky, Numbered, Progressive, PickyInBlocks]
+)
 def test_a_cipher_that_keeps_the_contract_conforms(factory: Callable[[], Any]) -> None:
     assert [one.problem for one in outcomes(factory) if one.problem] == []
     conform(factory)
@@ -80,6 +99,55 @@ class _Counting:
         )
         self.bytes += len(body)
         return coded
+
+
+class MovesOnWhenItRejectsInBlocks:
+    """One by one its lines are right; in a block, a rejected line is counted too."""
+
+    def encryptor(self) -> Transform:
+        return _HastyInBlocks()
+
+
+class _HastyInBlocks:
+    def __init__(self) -> None:
+        self.lines = 0
+
+    def __call__(self, body: bytes) -> bytes:
+        if b"\xff" in body:
+            raise InputError("got 0xff, expected anything else")
+        self.lines += 1
+        return b"%d %s" % (self.lines, body)
+
+    def block(self, text: bytes) -> tuple[bytes, dict[int, str]]:
+        coded, rejected = [], {}
+        for number, line in enumerate(BytesIO(text)):
+            self.lines += 1
+            if b"\xff" in line:
+                rejected[number] = "got 0xff, expected anything else"
+                coded.append(b"\r\n" if line.endswith(b"\r\n") else b"\n")
+            else:
+                coded.append(b"%d %s" % (self.lines, line))
+        return b"".join(coded), rejected
+
+
+class LosesALineInBlocks(MovesOnWhenItRejectsInBlocks):
+    def encryptor(self) -> Transform:
+        return _LosingInBlocks()
+
+
+class _LosingInBlocks(_HastyInBlocks):
+    def block(self, text: bytes) -> tuple[bytes, dict[int, str]]:
+        return text.partition(b"\n")[2], {}
+
+
+class FailsInBlocks(MovesOnWhenItRejectsInBlocks):
+    def encryptor(self) -> Transform:
+        return _FailingInBlocks()
+
+
+class _FailingInBlocks(_HastyInBlocks):
+    def block(self, text: bytes) -> tuple[bytes, dict[int, str]]:
+        raise InputError("got 0xff, expected anything else")
 
 
 class HasAWrongVector:
@@ -194,6 +262,9 @@ class IsSlow:
         ("lines", MakesACarriageReturn, "the cipher returned a CR that the line did not hold"),
         ("lines", ReturnsText, "the cipher returned an object of type str, expected bytes"),
         ("stretches", CountsEndings, "many lines at once: got "),
+        ("blocks", MovesOnWhenItRejectsInBlocks, "in a block: got "),
+        ("blocks", LosesALineInBlocks, "lines in a block: the cipher returned "),
+        ("blocks", FailsInBlocks, "lines in a block: raised InputError: got 0xff"),
         ("vectors", HasAWrongVector, "the vector from 'nowhere', encrypting: got 'zyx'"),
         ("vectors", RejectsItsVector, "line 1 of 'abc' is rejected: got letters, expected none"),
         ("vectors", DecryptsWrongly, "decrypting: got 'cba', expected 'abc'"),

@@ -34,9 +34,9 @@ attributes:
 ``vectors``
     known answers, a tuple of :class:`Vector`.
 ``stretches = True``
-    a transform may be given any stretch of text, many lines at once or a piece of one,
-    with the line endings in it, which it passes on without a change of its state.  That
-    is much faster than a call for each line.
+    a transform may be given many whole lines at once, with the line endings in them, which
+    it passes on without a change of its state.  That is much faster than a call for each
+    line.  Where the state or the code depends on what a line is, see :class:`BlockTransform`.
 ``slow = True``
     coding a line takes milliseconds, or waits for something.  The server then codes in a
     worker thread, so that nobody else waits for it; each connection's lines stay in
@@ -65,11 +65,12 @@ body had, and at most 16 times the line limit plus 4 KiB long.
 from __future__ import annotations
 
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 __all__ = [
+    "BlockTransform",
     "Cipher",
     "InputError",
     "OptionError",
@@ -94,6 +95,32 @@ when a later cipher of a chain rejects a line, the copy takes its place and the
 line has left no trace.  A transform that raises :class:`InputError` must itself
 be as it was before the call.
 """
+
+
+class BlockTransform(Protocol):
+    """A transform that can be given many lines in one call, and tells them apart by itself.
+
+    It is for a cipher whose call is dear, in another process or another language.  The
+    method alone makes a transform one: it need not inherit from this.
+    """
+
+    def __call__(self, body: bytes, /) -> bytes:
+        """Return the code of one body, like every transform."""
+        ...
+
+    def block(self, text: bytes, /) -> tuple[bytes, Mapping[int, InputError | str]]:
+        """Return the code of every line of `text`, and why lines were rejected.
+
+        `text` is whole lines with their endings, LF or CRLF, the last one included: 2 to
+        2,048 of them, and at most 64 KiB altogether.  No body has a CR.
+
+        The code has as many lines, each with the ending of the line that it answers, in one
+        ``bytes``.  What is rejected is given by its number in `text`, from 0, with the reason;
+        nothing but its ending is in the code.  Afterwards the state is that of the accepted
+        lines alone.  Whatever is raised, :class:`InputError` too, is a failure, and the state
+        is lost.
+        """
+        ...
 
 
 class _Shape(Protocol):

@@ -7,9 +7,19 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Mapping
+from io import BytesIO
 from typing import cast
 
-from cipherecho.cipher import Cipher, InputError, Stateful, Stateless, Substitution, Transform
+from cipherecho.cipher import (
+    BlockTransform,
+    Cipher,
+    InputError,
+    Stateful,
+    Stateless,
+    Substitution,
+    Transform,
+)
 
 __all__ = [
     "Coder",
@@ -20,6 +30,7 @@ __all__ = [
     "codes_stretches",
     "is_slow",
     "is_stateful",
+    "lines_of",
     "new_transform",
     "snapshot",
     "table_of",
@@ -29,6 +40,9 @@ __all__ = [
 
 # LF and CR as they are, and everything else the same: what of a text has to stay.
 _ENDINGS = bytes(byte if byte in b"\r\n" else 0 for byte in range(256))
+
+# Every other byte, to be deleted where a text may change its length.
+_NO_ENDING = bytes(byte for byte in range(256) if byte not in b"\r\n")
 
 
 # From here on a bytearray is translated faster, its copy included: 0.30 ns a byte instead
@@ -168,6 +182,24 @@ def check_coded(body: bytes, coded: object) -> bytes:
     return coded
 
 
+def lines_of(text: bytes) -> tuple[list[bytes], bytes | None]:
+    r"""Return whole lines one by one, and their endings in one; None if a body has a CR.
+
+    >>> lines_of(b"a\r\nb\n"), lines_of(b"a\r\nb\rc\n")
+    (([b'a\r\n', b'b\n'], b'\r\n\n'), ([b'a\r\n', b'b\rc\n'], None))
+    """
+    # A binary file's lines end in LF alone, and are found by memchr; splitlines looks at one
+    # byte after the other, and finds a line more for every CR that is no ending.
+    if b"\r" not in text:
+        lines = BytesIO(text).readlines()
+        return lines, b"\n" * len(lines)
+    lines = text.splitlines(keepends=True)
+    endings = text.translate(None, _NO_ENDING)
+    if len(lines) == endings.count(b"\n"):
+        return lines, endings
+    return BytesIO(text).readlines(), None
+
+
 class Coder:
     """Codes the lines of one connection, in order, and keeps the cipher's state.
 
@@ -238,6 +270,52 @@ class Coder:
         self._transform = before
         return None
 
+    def takes_blocks(self) -> bool:
+        """Return whether :meth:`code_block` may be called: the transform can take blocks."""
+        if not self._keeps_state:
+            return False
+        try:
+            if self._transform is None:
+                self._transform = new_transform(self._cipher)
+            return callable(getattr(self._transform, "block", None))
+        except BaseException:  # the first line will raise it again
+            return False
+
+    def code_block(
+        self, text: bytes, lines: list[bytes], endings: bytes
+    ) -> tuple[bytes, list[bytes], dict[int, InputError]]:
+        """Return the code of whole lines with their endings, and why lines were rejected.
+
+        To be called when :meth:`takes_blocks` has said so, with a text that has no CR in a
+        body, and what :func:`lines_of` says of it.
+
+        The code is returned likewise, in one and line by line.  A rejected line's is its
+        ending alone; its reason has its number, from 0, and they are in order.
+
+        Raises:
+          CodingError: the cipher broke the contract; the state is lost.
+          Exception: whatever else a faulty cipher raises; the state is lost.
+        """
+        result = cast(BlockTransform, self._transform).block(text)
+        if type(result) is not tuple or len(result) != 2:
+            raise CodingError(f"the cipher returned {_type_name(result)}, expected a pair")
+        coded, rejected = result
+        if type(coded) is not bytes:
+            raise CodingError(f"the cipher returned {_type_name(coded)}, expected bytes")
+        if b"\r" in endings:
+            coded_lines = coded.splitlines(keepends=True)  # a CR that is no ending makes one more
+            has_endings = coded.translate(None, _NO_ENDING) == endings
+        else:
+            coded_lines = BytesIO(coded).readlines()
+            has_endings = coded.endswith(b"\n") and b"\r" not in coded
+        if (
+            not has_endings
+            or len(coded_lines) != len(lines)
+            or (len(coded) > self._longest and max(map(len, coded_lines)) > self._longest)
+        ):
+            self._check_lines(lines, BytesIO(coded).readlines())
+        return coded, coded_lines, _reasons(rejected, coded_lines)
+
     def code(self, body: bytes, ending: bytes) -> bytes:
         """Return the code of one body, without the ending.
 
@@ -254,10 +332,7 @@ class Coder:
         before = snapshot(self._transform) if may_misend and self._keeps_state else None
         coded = check_coded(body, self._transform(body))
         if len(coded) > self._longest:
-            raise CodingError(
-                f"the cipher returned {len(coded)} bytes for a line of {len(body)}, "
-                f"expected at most {self._longest}"
-            )
+            raise self._too_long(body, coded)
         if may_misend and coded.endswith(b"\r"):
             rejection = InputError(
                 "the coded line would end in a CR, which the LF after it would make a CRLF"
@@ -266,6 +341,48 @@ class Coder:
                 self._transform = taken_back(before, rejection)
             raise rejection
         return coded
+
+    def _too_long(self, body: bytes, coded: bytes) -> CodingError:
+        return CodingError(
+            f"the cipher returned {len(coded)} bytes for a line of {len(body)}, "
+            f"expected at most {self._longest}"
+        )
+
+    def _check_lines(self, lines: list[bytes], coded_lines: list[bytes]) -> None:
+        """Find which line's code is not as it may be, if one's is not."""
+        if len(coded_lines) != len(lines):
+            raise CodingError(
+                f"the cipher returned {len(coded_lines)} lines, expected {len(lines)}"
+            )
+        for line, coded in zip(lines, coded_lines, strict=True):
+            ending = b"\r\n" if line.endswith(b"\r\n") else b"\n"
+            if not coded.endswith(ending):
+                raise CodingError(f"the cipher did not keep the ending {ending!r} of a line")
+            body, code = line.removesuffix(ending), coded.removesuffix(ending)
+            if len(check_coded(body, code)) > self._longest:
+                raise self._too_long(body, code)
+
+
+def _reasons(rejected: object, coded_lines: list[bytes]) -> dict[int, InputError]:
+    if not isinstance(rejected, Mapping):
+        raise CodingError(
+            f"the cipher returned {_type_name(rejected)} for what it rejected, expected a mapping"
+        )
+    reasons = {}
+    for number in sorted(rejected):
+        if type(number) is not int or not 0 <= number < len(coded_lines):
+            raise CodingError(
+                f"the cipher rejected the line {number!r}, expected one of {len(coded_lines)}"
+            )
+        if coded_lines[number] not in (b"\n", b"\r\n"):
+            raise CodingError("the cipher returned a code for a line that it rejected")
+        reason = rejected[number]
+        if not isinstance(reason, str | InputError):
+            raise CodingError(
+                f"the cipher gave {_type_name(reason)} for a reason, expected a text or InputError"
+            )
+        reasons[number] = InputError(reason) if isinstance(reason, str) else reason
+    return reasons
 
 
 def _type_name(thing: object) -> str:

@@ -14,6 +14,11 @@ drives it (a task on a socket, a pipe, a test) does just this::
 The contract with clients is kept here: what a line is, what it is answered with, what
 happens to one that is too long or that the cipher rejects.  Above this layer stands the
 server, below it the ciphers, which it knows by the contract alone.
+
+How many lines a cipher is given at a time makes no difference to the client but for this: of
+lines that a :class:`~cipherecho.cipher.BlockTransform` fails at, nobody knows which one it was.
+The lines before them are answered; of them the first alone is, with an error line that says
+how many they are.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ from io import BytesIO
 from math import inf
 
 from cipherecho.cipher import Cipher, InputError
-from cipherecho.coding import Coder, check_cipher
+from cipherecho.coding import Coder, check_cipher, lines_of
 from cipherecho.printable import printable, shown
 
 __all__ = ["MAX_LINE", "Closed", "Reply", "Reset", "Session", "error_line", "longest_coded"]
@@ -33,12 +38,17 @@ __all__ = ["MAX_LINE", "Closed", "Reply", "Reset", "Session", "error_line", "lon
 # without an end. (asyncio.StreamReader: 64 KiB; HAProxy: 16 KiB; Postfix: 2 KiB.)
 MAX_LINE = 65_536
 
-# One call answers this much at the most, so that a block of many short lines neither
-# costs unbounded memory with a cipher that makes them long, nor holds up everyone
-# else. A receive of 64 KiB with lines of 32 bytes is still answered at one go, and so is
-# every block of a table, which is done at once.
+# One call answers this much at the most, beside what is coded together with the line that
+# passes it, so that a block of many short lines neither costs unbounded memory with a cipher
+# that makes them long, nor holds up everyone else. A receive of 64 KiB with lines of 32
+# bytes is still answered at one go, and so is every block of a table, which is done at once.
 _MOST_LINES = 2048
 _MOST_BYTES = 1 << 20
+
+# What a transform that takes blocks is given at a time: enough lines of text to share the cost
+# of a call, and few enough that no turn answers many more than it may, and that not many go
+# without an answer where it fails.
+_PIECE_BYTES = 1 << 14
 
 # A reason is cut before what happens next is added to it, or that would be cut off.
 _LONGEST_REASON = 240
@@ -153,7 +163,8 @@ class Session:
     def _begin(self) -> None:
         # Objects for these two are made when they are needed: thousands of clients are idle.
         self._rest: bytes | bytearray = b""  # of a line that has begun
-        self._pending: list[bytes] | None = None  # complete lines without LF, the next one last
+        # Complete lines without LF, or pieces of whole lines with it; the next one last.
+        self._pending: list[bytes] | None = None
         self._overlong = False  # the line after those is too long
         self._ended = False  # the last of those had no ending, and nothing comes after it
         self.has_more = False
@@ -210,6 +221,9 @@ class Session:
             if coded is not None:
                 reply = self._answer_block(block, coded)
                 return reply + self.resume() if self._overlong else reply
+            if block.find(b"\n") < len(block) - 1 and self._coder.takes_blocks():
+                self._pending = _pieces(block)
+                return self.resume()
         lines = block.split(b"\n")
         lines.pop()  # nothing, after the last LF
         self._queue(lines)
@@ -234,10 +248,16 @@ class Session:
         """Return more of what to send, as long as :attr:`has_more`."""
         reply: list[bytes] = []
         size = 0
-        while self._pending and len(reply) < _MOST_LINES and size < _MOST_BYTES:
-            answer = self._answer(self._pending.pop())
-            if self._ended and not self._pending and self._is_filter:
-                answer = answer.removesuffix(b"\n")
+        last = self.lines + _MOST_LINES
+        # Either pieces, or lines without LF.
+        in_pieces = bool(self._pending and self._pending[-1].endswith(b"\n"))
+        while self._pending and self.lines < last and size < _MOST_BYTES:
+            if in_pieces:
+                answer = self._answer_piece(self._pending.pop(), last - self.lines)
+            else:
+                answer = self._answer(self._pending.pop())
+                if self._ended and not self._pending and self._is_filter:
+                    answer = answer.removesuffix(b"\n")
             reply.append(answer)
             size += len(answer)
         self.has_more = bool(self._pending)
@@ -301,11 +321,35 @@ class Session:
         self.lines += len(lines)
         if not self._echoes:
             return bytes(coded)
-        # Interleaved by two slice assignments.
-        reply = lines * 2
-        reply[0::2] = lines
-        reply[1::2] = BytesIO(coded).readlines()
-        return b"".join(reply)
+        return _interleaved(lines, BytesIO(coded).readlines())
+
+    def _answer_piece(self, piece: bytes, most: int) -> bytes:
+        """Answer the first `most` lines of whole lines; the others are pending again."""
+        lines, endings = lines_of(piece)
+        if len(lines) > most:
+            assert self._pending is not None
+            self._pending.append(b"".join(lines[most:]))
+            piece = b"".join(lines[:most])
+            lines, endings = lines_of(piece)
+        if endings is None or len(lines) == 1:
+            return b"".join(self._answer(line[:-1]) for line in lines if not self.closed)
+        try:
+            coded, coded_lines, reasons = self._coder.code_block(piece, lines, endings)
+        except BaseException as failure:
+            self.failure = failure
+            self.lines += 1
+            message = (
+                f"the cipher failed on one of these {len(lines)} lines ({type(failure).__name__})"
+            )
+            error = self._close(Closed.CIPHER_FAILED, message, _ending_of(lines[0]))
+            return lines[0] + error if self._echoes else error
+        for number, reason in reasons.items():
+            line = self.lines + 1 + number
+            coded_lines[number] = self._rejection_of(line, reason, _ending_of(lines[number]))
+        self.lines += len(lines)
+        if self._echoes:
+            return _interleaved(lines, coded_lines)
+        return b"".join(coded_lines) if reasons else coded
 
     def _answer(self, line: bytes) -> bytes:
         self.lines += 1
@@ -314,15 +358,18 @@ class Session:
         try:
             return echo + self._coder.code(body, ending) + ending
         except InputError as rejection:
-            self.rejected += 1
-            if self._on_rejected is not None:
-                self._on_rejected(self.lines, rejection)
-            then = "this line is skipped, the connection goes on"
-            return echo + self._error_line(shown(rejection), then, ending)
+            return echo + self._rejection_of(self.lines, rejection, ending)
         except BaseException as failure:  # an exit, and a panic in Rust, are no Exception
             self.failure = failure
             message = f"the cipher failed on this line ({type(failure).__name__})"
             return echo + self._close(Closed.CIPHER_FAILED, message, ending)
+
+    def _rejection_of(self, line: int, reason: InputError, ending: bytes) -> bytes:
+        self.rejected += 1
+        if self._on_rejected is not None:
+            self._on_rejected(line, reason)
+        then = "this line is skipped, the connection goes on"
+        return self._error_line(shown(reason), then, ending)
 
     def _close(self, why: Closed, message: str, ending: bytes = b"\n") -> bytes:
         self.closed = why
@@ -335,6 +382,31 @@ class Session:
         if self._is_filter:
             return b""
         return error_line(f"{printable(message, _LONGEST_REASON)}; {then}", ending)
+
+
+def _pieces(block: bytes) -> list[bytes]:
+    """Return `block` cut where lines end, the first piece last."""
+    pieces = []
+    begin = 0
+    while begin < len(block):
+        end = begin + _PIECE_BYTES
+        if end < len(block):
+            end = block.rfind(b"\n", begin, end) + 1 or block.find(b"\n", end) + 1
+        pieces.append(block[begin:end])
+        begin = end
+    pieces.reverse()
+    return pieces
+
+
+def _interleaved(lines: list[bytes], coded_lines: list[bytes]) -> bytes:
+    reply = lines * 2  # of the right length, for two slice assignments
+    reply[0::2] = lines
+    reply[1::2] = coded_lines
+    return b"".join(reply)
+
+
+def _ending_of(line: bytes) -> bytes:
+    return b"\r\n" if line.endswith(b"\r\n") else b"\n"
 
 
 def longest_coded(max_line: int | None) -> float:

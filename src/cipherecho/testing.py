@@ -36,6 +36,7 @@ from cipherecho.coding import (
     check_cipher,
     codes_stretches,
     is_stateful,
+    lines_of,
     new_transform,
     snapshot,
 )
@@ -216,6 +217,41 @@ def check_stretches(subject: _Subject) -> None:
         _expect(f"{when} many lines at once", got, expected)
 
 
+def check_blocks(subject: _Subject) -> None:
+    """A transform with a method ``block`` codes many lines at once as one by one."""
+    if subject.is_random:
+        return
+    for when, cipher in subject.directions():
+        at_once, by_line = _coder(cipher), _coder(cipher)
+        if not at_once.takes_blocks():
+            continue
+        bodies = [body for body in LINES[:-1] if b"\r" not in body]
+        for _ in range(2):  # the second time, from the state that the first has left
+            got = _coded_at_once(at_once, bodies, when)
+            for body, code in zip(bodies, got, strict=True):
+                _expect(f"{when} {_shown(body)} in a block", code, _coded(by_line, body, when))
+
+
+def _coded_at_once(coder: Coder, bodies: list[bytes], when: str) -> list[bytes | None]:
+    """Return the code of each body, None if it is rejected."""
+    text = b"".join(body + (b"\n" if i % 2 else b"\r\n") for i, body in enumerate(bodies))
+    lines, endings = lines_of(text)
+    assert endings is not None  # no body has a CR
+    try:
+        _, coded_lines, reasons = coder.code_block(text, lines, endings)
+    except CodingError as error:
+        raise ConformanceError(f"{when} {len(lines)} lines in a block: {error}") from error
+    except Exception as error:
+        raise ConformanceError(
+            f"{when} {len(lines)} lines in a block: raised {type(error).__name__}: {error}; a "
+            "line that has no code is rejected by its number"
+        ) from error
+    return [
+        None if number in reasons else coded.rstrip(b"\r\n")
+        for number, coded in enumerate(coded_lines)
+    ]
+
+
 def check_vectors(subject: _Subject) -> None:
     """Every vector holds, both ways, whole and in pieces."""
     for vector in subject.vectors:
@@ -371,6 +407,7 @@ def check_time(subject: _Subject) -> None:
 CHECKS: dict[str, Callable[[_Subject], None]] = {
     "lines": check_lines,
     "stretches": check_stretches,
+    "blocks": check_blocks,
     "vectors": check_vectors,
     "determinism": check_determinism,
     "connections": check_connections,
