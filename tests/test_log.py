@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -198,3 +199,19 @@ def test_what_is_below_the_level_is_not_told(
     monkeypatch: pytest.MonkeyPatch, form: LogFormat
 ) -> None:
     assert written(lambda: log.info("quiet"), monkeypatch, form, "warning") == ""
+
+
+def test_nothing_is_lost_while_the_log_does_without_its_thread(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = threading.active_count()
+    with (tmp_path / "log").open("w+") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        with logging_to_stderr("info") as paused:
+            log.info("first")
+            with paused():
+                assert threading.active_count() == before
+                log.info("second")
+            log.info("third")
+        stderr.seek(0)
+        assert re.findall(r"(\w+)\n", stderr.read()) == ["first", "second", "third"]

@@ -13,8 +13,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from enum import StrEnum
 from functools import lru_cache
 from math import isfinite
@@ -51,50 +51,78 @@ class LogFormat(StrEnum):
 
 
 @contextmanager
-def logging_to_stderr(level: str, form: LogFormat = LogFormat.TEXT) -> Iterator[None]:
+def logging_to_stderr(
+    level: str, form: LogFormat = LogFormat.TEXT
+) -> Iterator[Callable[[], AbstractContextManager[None]]]:
     """Write records of `level` and above to standard error, from a thread of its own.
 
     A standard error that is full or gone delays nothing and raises nothing.
+
+    What it yields returns a context without that thread: records wait until its end, when
+    another thread goes on.
     """
     logging.raiseExceptions = False
     # What our records don't have need not be found out for them. ("Optimization" in the
     # logging HOWTO of Python's documentation.)
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
-    waiting: SimpleQueue[str | None] = SimpleQueue()
-    handler = _Handler(waiting)
+    handler = _Handler()
     handler.setFormatter(
         _JsonFormatter()
         if form is LogFormat.JSON
         else _TextFormatter(for_people=sys.stderr.isatty())
     )
-    writer = Thread(target=_write, args=(waiting,), daemon=True)
     logger = logging.getLogger("cipherecho")
     logger.setLevel(level.upper())
     logger.addHandler(handler)
     logger.propagate = False
-    writer.start()
+    writer = _Writer(handler.waiting)
+
+    @contextmanager
+    def paused() -> Iterator[None]:
+        nonlocal writer
+        writer.finish()
+        # The old queue is left to a writer that could not finish.
+        handler.waiting = SimpleQueue()
+        try:
+            yield
+        finally:
+            writer = _Writer(handler.waiting)
+
     try:
-        yield
+        yield paused
     finally:
         logger.removeHandler(handler)
-        waiting.put(None)
-        writer.join(_LAST_SECONDS)
+        writer.finish()
 
 
 class _Handler(logging.Handler):
-    """Leaves records to the writer, as text."""
+    """Leaves records to a writer, as text."""
 
-    def __init__(self, waiting: SimpleQueue[str | None]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._waiting = waiting
+        self.waiting: SimpleQueue[str | None] = SimpleQueue()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self._waiting.qsize() < _MOST_WAITING:
+        if self.waiting.qsize() < _MOST_WAITING:
             try:
-                self._waiting.put(f"{self.format(record)}\n")
+                self.waiting.put(f"{self.format(record)}\n")
             except Exception:
                 self.handleError(record)
+
+
+class _Writer:
+    """A thread that writes what is put into a queue to standard error."""
+
+    def __init__(self, waiting: SimpleQueue[str | None]) -> None:
+        self._waiting = waiting
+        self._thread = Thread(target=_write, args=(waiting,), daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Have the rest written, and wait a little for it; nothing may be put in any more."""
+        self._waiting.put(None)
+        self._thread.join(_LAST_SECONDS)
 
 
 def _write(waiting: SimpleQueue[str | None]) -> None:
