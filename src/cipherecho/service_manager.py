@@ -45,6 +45,9 @@ class ServiceManager:
         if self._address:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.setblocking(False)
+            # What it is connected to is still there for it in a sandbox.
+            with suppress(OSError):
+                self._socket.connect(self._address)
 
     def __enter__(self) -> ServiceManager:
         return self
@@ -92,9 +95,14 @@ class ServiceManager:
             await trio.sleep(self._watchdog_seconds / 2)
 
     def _tell(self, message: str) -> None:
-        if self._socket is not None:
-            with suppress(OSError):  # gone, or full
-                self._socket.sendto(message.encode(errors="replace"), self._address)
+        if self._socket is None:
+            return
+        text = message.encode(errors="replace")
+        try:
+            self._socket.send(text)
+        except OSError:  # it was not there yet, or is there anew, or is full
+            with suppress(OSError):
+                self._socket.sendto(text, self._address)
 
 
 def _watchdog_seconds(variables: Mapping[str, str]) -> float | None:
