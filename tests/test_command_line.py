@@ -254,6 +254,7 @@ def test_a_second_signal_ends_it_at_once(first: int, second: int) -> None:
         (["--grace", "-1"], ["--grace", "got '-1'", "expected seconds, more than 0"]),
         (["--idle-timeout", "nan"], ["--idle-timeout", "got 'nan'", "seconds"]),
         (["--max-line"], ["--max-line", "requires an argument"]),
+        (["--sandbox=strict"], ["--sandbox", "got 'strict'", "true, false or 'require'"]),
         (["--listen", "htp://127.0.0.1:0"], ["'htp'", "did you mean tcp://?"]),
         (["--listen", "127.0.0.1:65536"], ["'65536'", "from 0 to 65535"]),
         (["--listen", "127.0.0.1"], ["'127.0.0.1'", "expected tcp://HOST:PORT"]),
@@ -469,6 +470,11 @@ def has_no_epoll_set(server: Server) -> None:
     assert links.count("anon_inode:[eventpoll]") == 1  # Trio's own
 
 
+def speaks_of_its_sandbox(server: Server) -> None:
+    server.wait_for_record("sandbox")
+    assert server.ask(b"Hello\n") == b"Hello\nUryyb\n"
+
+
 def says_nothing(server: Server) -> None:
     server.ask(b"Hello\n")
     assert server.stop() == 0
@@ -583,6 +589,7 @@ SETTINGS = [
     Setting("--write-timeout", ("0.2",), cuts_who_does_not_read),
     Setting("--grace", ("0.2",), ends_soon),
     Setting("--no-express", (), has_no_epoll_set),
+    Setting("--sandbox", (), speaks_of_its_sandbox),
     Setting("--log-level", ("error",), says_nothing),
     Setting("--log-format", ("json",), says_it_in_json),
     Setting("--tls-cert", ("FILES/both.pem",), asks_by_tls, others=TLS),
@@ -709,6 +716,7 @@ def test_a_blank_variable_counts_as_not_set(text: str) -> None:
         ("CIPHERECHO_MAX_CONNECTIONS_PER_SOURCE", "many"),
         ("CIPHERECHO_METRICS", "fd://3"),
         ("CIPHERECHO_PROXY_FROM", "127.0.0.1,localhost"),
+        ("CIPHERECHO_SANDBOX", "perhaps"),
         ("CIPHERECHO_TLS_CERT", "here"),
         ("CIPHERECHO_TLS_CLIENT_AUTH", "perhaps"),
         ("CIPHERECHO_TLS_MIN", "1.1"),

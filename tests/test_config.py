@@ -195,6 +195,8 @@ SETTINGS = [
     ),
     Setting("drain-delay", "0.5", ["0.5"], lambda made: made.drain_delay, 0.5),
     Setting("no-express", "true", [], lambda made: made.express, False),
+    Setting("sandbox", "true", [], lambda made: made.sandbox, "on"),
+    Setting("sandbox", '"require"', ["require"], lambda made: made.sandbox, "require"),
 ]
 
 
@@ -403,6 +405,8 @@ COMPLAINTS = [
     ("max-line = [1]", [f"F:1: max-line: got a list, expected {COUNT}"]),
     ("max-line = {}", [f"F:1: max-line: got a table, expected {COUNT}"]),
     ("decrypt = 1", ["F:1: decrypt: got 1, expected true or false"]),
+    ("sandbox = 1", ["F:1: sandbox: got 1, expected true, false or 'require'"]),
+    ("sandbox = 'strict'", ["F:1: sandbox: got 'strict', expected true, false or 'require'"]),
     ("decrypt = 'yes'", ["F:1: decrypt: got 'yes', expected true or false"]),
     ("tls-min = 1.3", ["F:1: tls-min: got 1.3, expected text in quotes"]),
     ("reply = false", ["F:1: reply: got false, expected text in quotes"]),

@@ -95,6 +95,9 @@ ROWS = {
     # Who is let in, and how they have to begin.
     "admission": server_side("descriptors", "recurring", "sources", "tally"),
     "prologue": server_side("connection_task", "proxy_protocol", "tls_socket"),
+    # What a process gives up, for good.
+    "landlock": row(),
+    "sandbox": Row(frozenset({"landlock"}), frozenset({"trio"}), frozenset()),
     "server": server_side(
         "admission",
         "connection",
@@ -126,6 +129,7 @@ ROWS = {
         "listeners",
         "metrics",
         "monitoring",
+        "sandbox",
         "server",
         "service",
         "service_manager",

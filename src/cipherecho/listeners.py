@@ -104,8 +104,9 @@ async def open_listeners(
 
     They come in the order of the endpoints.  A host name with several addresses makes a
     listener for each, and so does a name that several inherited sockets have.  A Unix socket
-    that nobody listens on any more is replaced; ours is removed at the end.  An inherited
-    socket is closed like the others, but is neither removed nor set up anew.
+    that nobody listens on any more is replaced; ours is removed at the end, if that is
+    allowed.  An inherited socket is closed like the others, but is neither removed nor set
+    up anew.
 
     Args:
       endpoints: where to listen.
@@ -219,7 +220,8 @@ async def _remove_if(path: str, identity: tuple[int, int, int]) -> None:
     """Remove our socket, but not that of a server which has replaced it since."""
     with trio.CancelScope(shield=True):  # waiting for the directory has an end of its own
         async with _alone_in(os.path.dirname(path)):  # noqa: PTH120
-            with suppress(FileNotFoundError):
+            # In a sandbox nothing can be removed; the next server replaces what is left.
+            with suppress(FileNotFoundError, PermissionError):
                 if _identity(path) == identity:
                     os.unlink(path)  # noqa: PTH108
 

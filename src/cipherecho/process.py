@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import trio
 
@@ -17,6 +18,7 @@ from cipherecho.allocation import keep_freed_blocks
 from cipherecho.descriptors import allow_descriptors, descriptors_left
 from cipherecho.endpoint import Endpoint
 from cipherecho.listeners import Listener, open_listeners
+from cipherecho.sandbox import Sandbox, confine
 from cipherecho.server import serve
 from cipherecho.service import Service
 from cipherecho.service_manager import ServiceManager
@@ -40,6 +42,8 @@ def run(
     announce: Callable[[str, Endpoint], None],
     metrics: Endpoint | None = None,
     drain_delay: float = 0,
+    sandbox: Sandbox = Sandbox.OFF,
+    threads_paused: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> int:
     """Serve all of `services` until signals end it, and return the exit status.
 
@@ -57,9 +61,14 @@ def run(
       metrics: where to serve metrics and probes, until all services have ended.
       drain_delay: for how many seconds `/readyz` says no, after the first signal, before
         the services stop accepting.
+      sandbox: whether the process confines itself before the first client is served; see
+        :func:`~cipherecho.sandbox.confine`.
+      threads_paused: returns a context in which the caller has no threads.  It is entered
+        for the sandbox: what is started afterwards is in it, what was there before is not.
 
     Raises:
       ListenError: the system refuses one of the endpoints; none is announced then.
+      SandboxError: the system can't confine the process as it is required.
       TlsError: a certificate or key can't be used.
       VariableError: what a service manager has set in the environment makes no sense.
     """
@@ -69,7 +78,17 @@ def run(
     keep_freed_blocks()
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     with ServiceManager() as manager:
-        process = _Process(services, certificates, express, announce, metrics, drain_delay, manager)
+        process = _Process(
+            services,
+            certificates,
+            express,
+            announce,
+            metrics,
+            drain_delay,
+            sandbox,
+            threads_paused,
+            manager,
+        )
         return trio.run(process.run)
 
 
@@ -84,6 +103,8 @@ class _Process:
         announce: Callable[[str, Endpoint], None],
         metrics: Endpoint | None,
         drain_delay: float,
+        sandbox: Sandbox,
+        threads_paused: Callable[[], AbstractContextManager[None]],
         manager: ServiceManager,
     ) -> None:
         self._services = services
@@ -92,6 +113,8 @@ class _Process:
         self._announce = announce
         self._metrics = metrics
         self._drain_delay = drain_delay
+        self._sandbox = sandbox
+        self._threads_paused = threads_paused
         self._manager = manager
         self._ready = False
         self._shutdown = trio.Event()
@@ -115,6 +138,8 @@ class _Process:
                     )
                 ]
                 watching = await opened([self._metrics] if self._metrics else [])
+                if self._sandbox is not Sandbox.OFF:
+                    await self._confine()
                 async with trio.open_nursery() as nursery:
                     endpoints = await nursery.start(self._serve, entrances, nursery.cancel_scope)
                     if watching:
@@ -131,6 +156,21 @@ class _Process:
                     nursery.cancel_scope.cancel()
                     return status
         return 0
+
+    async def _confine(self) -> None:
+        """Give up all that is not needed to serve those who connect from now on."""
+        if self._metrics:
+            # Modules may be read later, but not the system's libraries that some need.
+            import cipherecho.monitoring  # noqa: F401
+        with self._threads_paused():
+            await confine(self._sandbox, self._renewable())
+
+    def _renewable(self) -> Iterator[Path]:
+        """Yield the files that are read again when that is asked for."""
+        for service in self._services:
+            if service.tls is not None:
+                files = (service.tls.certificate, service.tls.key, service.tls.client_ca)
+                yield from filter(None, files)
 
     async def _serve(
         self,

@@ -17,7 +17,7 @@ from click.core import ParameterSource
 
 from cipherecho.activation import activated_endpoints
 from cipherecho.cipher import Cipher
-from cipherecho.cli.parameters import Number, Option, SettingsError, installed
+from cipherecho.cli.parameters import Number, Option, SettingsError, Switch, installed
 from cipherecho.cli.server_options import DEFAULT_ENDPOINT, refusals
 from cipherecho.cli.settings_file import LISTENER, SettingsFile, read_settings_file
 from cipherecho.endpoint import Endpoint, parse_endpoint
@@ -25,6 +25,7 @@ from cipherecho.extras import ExtraMissingError, require
 from cipherecho.limits import Limits
 from cipherecho.printable import printable, shown
 from cipherecho.proxies import Proxies
+from cipherecho.sandbox import Sandbox
 from cipherecho.service import Service
 from cipherecho.session import Reply, Reset
 from cipherecho.specification import SelectionError
@@ -35,7 +36,15 @@ __all__ = ["LISTENER_KEYS", "PROCESS_KEYS", "Configuration", "configuration_of"]
 
 _TLS_KEYS = ("tls-cert", "tls-key", "tls-client-ca", "tls-client-auth", "tls-min")
 
-PROCESS_KEYS = ("grace", "drain-delay", "log-level", "log-format", "metrics", "no-express")
+PROCESS_KEYS = (
+    "grace",
+    "drain-delay",
+    "log-level",
+    "log-format",
+    "metrics",
+    "no-express",
+    "sandbox",
+)
 """The keys of a file that can't stand in a listener's table."""
 
 LISTENER_KEYS = (
@@ -66,6 +75,7 @@ class Configuration:
     metrics: Endpoint | None
     drain_delay: float
     """In seconds."""
+    sandbox: Sandbox
 
 
 class _Setting(NamedTuple):
@@ -132,6 +142,7 @@ class _Assembly:
             log_format=process["log-format"].value,
             metrics=process["metrics"].value,
             drain_delay=process["drain-delay"].value,
+            sandbox=Sandbox(process["sandbox"].value),
         )
 
     def _refuse(self, where: str, problem: object) -> None:
@@ -325,6 +336,8 @@ def _kind(option: Option) -> _Kind:
         return _Kind((bool,), "true or false")
     if isinstance(option.type, Number):
         return _Kind((int, float), option.type.expected)
+    if isinstance(option.type, Switch):
+        return _Kind((bool, str), option.type.expected)
     return _Kind((str,), "text in quotes")
 
 

@@ -44,6 +44,7 @@ __all__ = [
     "Number",
     "Option",
     "SettingsError",
+    "Switch",
     "chosen_cipher",
     "cipher_options",
     "installed",
@@ -212,6 +213,28 @@ def _whole_or_inf(value: Any) -> float:
 def _finite(value: Any) -> float:
     number = float(value)
     return number if isfinite(number) else nan
+
+
+class Switch(click.ParamType):  # type: ignore[type-arg]
+    """True or false, or a word for more than that; its values are "on", "off" and the word.
+
+    `expected` tells people what it takes.
+    """
+
+    name = "switch"
+
+    def __init__(self, more: str) -> None:
+        self.expected = f"true, false or {more!r}"
+        self._more = more
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the value, or refuse it."""
+        if str(value).strip().lower() == self._more:
+            return self._more
+        try:
+            return "on" if click.BOOL.convert(value, param, ctx) else "off"
+        except click.BadParameter:
+            self.fail(f"got {value!r}, expected {self.expected}", param, ctx)
 
 
 COUNT = Number("count", _whole, "a whole number, 1 or more")

@@ -31,7 +31,9 @@ def serve_command(configuration: Configuration) -> int:
     announce = partial(_announce, None if sys.stdout is None else sys.stdout.fileno())
     with (
         redirect_stdout(sys.stderr),  # a plugin may print, but not there
-        logging_to_stderr(configuration.log_level, LogFormat(configuration.log_format)),
+        logging_to_stderr(
+            configuration.log_level, LogFormat(configuration.log_format)
+        ) as log_paused,
     ):
         try:
             return run(
@@ -40,6 +42,8 @@ def serve_command(configuration: Configuration) -> int:
                 announce=announce,
                 metrics=configuration.metrics,
                 drain_delay=configuration.drain_delay,
+                sandbox=configuration.sandbox,
+                threads_paused=log_paused,
             )
         except (TlsError, VariableError) as error:
             raise SettingsError([str(error)]) from error

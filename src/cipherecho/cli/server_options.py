@@ -23,6 +23,7 @@ from cipherecho.cli.parameters import (
     RATE,
     SECONDS,
     Option,
+    Switch,
     cipher_options,
 )
 from cipherecho.limits import Limits
@@ -234,6 +235,17 @@ SECTIONS: Mapping[str, list[click.Parameter]] = {
             is_flag=True,
             help="Serve each connection by a task of its own, not all quiet ones by one task, as "
             "otherwise on Linux. Clients see no difference but the speed.",
+        ),
+        _ServerOption(
+            "--sandbox",
+            type=Switch("require"),
+            is_flag=False,
+            flag_value="on",
+            default="false",
+            metavar="[require]",
+            help="Give up files, connecting and programs once it listens, on Linux (Landlock), so "
+            "that no plugin has them. Say what could not be given up, or, with --sandbox=require, "
+            "do not start then.",
         ),
     ],
     "Settings": [

@@ -1,0 +1,403 @@
+"""What a plugin can do in the sandbox, when it is hostile and native; and what goes on in it.
+
+The plugin is a library in C, called without a look at Python.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import subprocess
+import sys
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from cipherecho.landlock import version
+from cipherecho.sandbox import (
+    Sandbox,
+    SandboxError,
+    confine,
+    import_directories,
+    left_over,
+    shortcomings,
+)
+from tests.certificates import Authority
+from tests.running import (
+    COMMAND,
+    PATIENCE,
+    ask,
+    complaint,
+    do_without,
+    receive_lines,
+    run,
+    run_program,
+    started,
+    tool,
+)
+from tests.test_registry import Site
+
+# Each function tries something, and returns 0 or the number of the error.
+NATIVE = r"""
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int tried(int result)
+{
+    int error = result < 0 ? errno : 0;
+    if (result > 2)
+        close(result);
+    return error;
+}
+
+int read_file(const char *path) { return tried(open(path, O_RDONLY)); }
+int write_file(const char *path) { return tried(open(path, O_WRONLY | O_CREAT, 0600)); }
+int remove_file(const char *path) { return tried(unlink(path)); }
+int send_signal(const char *process) { return tried(kill(atoi(process), 0)); }
+
+int list(const char *path)
+{
+    DIR *directory = opendir(path);
+    return directory ? closedir(directory) : errno;
+}
+
+static int with_port(int (*act)(int, const struct sockaddr *, socklen_t), const char *port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(atoi(port))};
+    int descriptor = socket(AF_INET, SOCK_STREAM, 0), error;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    error = tried(act(descriptor, (struct sockaddr *)&address, sizeof address));
+    close(descriptor);
+    return error;
+}
+
+int connect_out(const char *port) { return with_port(connect, port); }
+int listen_at(const char *port) { return with_port(bind, port); }
+
+int connect_abstract(const char *name)
+{
+    struct sockaddr_un_ { sa_family_t family; char path[108]; } address = {AF_UNIX, {0}};
+    int descriptor = socket(AF_UNIX, SOCK_STREAM, 0), error;
+    strcpy(address.path + 1, name);
+    error = tried(connect(descriptor, (struct sockaddr *)&address,
+                          sizeof address.family + 1 + strlen(name)));
+    close(descriptor);
+    return error;
+}
+
+int execute(const char *path)
+{
+    char *words[] = {(char *)path, NULL}, *none[] = {NULL};
+    pid_t child;
+    int error = posix_spawn(&child, path, NULL, NULL, words, none);
+    return error ? error : tried(waitpid(child, NULL, 0) == child ? 0 : -1);
+}
+"""
+
+# A line is what to try and with what, and its code is how it ended.
+HOSTILE = """
+import ctypes
+import errno
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+LIBRARY = ctypes.CDLL(str(Path(__file__).with_name("libhostile.so")))
+
+@dataclass(frozen=True)
+class Hostile:
+    slow: bool = False
+
+    def encrypt(self, body):
+        what, _, argument = body.partition(b" ")
+        while what == b"loop":
+            pass
+        if what == b"import":
+            import_module(argument.decode())
+            return b"done"
+        number = getattr(LIBRARY, what.decode())(argument)
+        return errno.errorcode[number].encode() if number else b"done"
+"""
+
+
+@pytest.fixture(scope="module")
+def landlock() -> int:
+    """The version that this kernel has, which is enough for a complete sandbox."""
+    if sys.platform != "linux":
+        pytest.skip("this is about Linux")
+    return version() if version() >= 6 else do_without("Landlock of version 6 (Linux 6.12)")
+
+
+@pytest.fixture(scope="module")
+def hostile(landlock: int, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The variables with which the server finds the plugin."""
+    site = Site(tmp_path_factory.mktemp("site"))
+    site.install("acme-hostile", {"hostile": "hostile:Hostile"}, hostile=HOSTILE)
+    (site.path / "hostile.c").write_text(NATIVE)
+    words = [tool("gcc"), "-shared", "-fPIC", "-o", "libhostile.so", "hostile.c"]
+    subprocess.run(words, cwd=site.path, check=True, timeout=PATIENCE)
+    return {"PYTHONPATH": str(site.path)}
+
+
+@pytest.mark.parametrize("where", ["event loop", "worker thread"])
+@pytest.mark.parametrize("sandbox", [True, False], ids=["sandbox", "no sandbox"])
+def test_a_hostile_native_plugin_fails_at_each_and_the_server_goes_on(
+    where: str, sandbox: bool, hostile: dict[str, str], tmp_path: Path
+) -> None:
+    """Without the sandbox it does it all, so that the failures are the sandbox's."""
+    files = {name: tmp_path / name for name in ("read", "removed")}
+    for file in files.values():
+        file.write_text("secret")
+    name = f"cipherecho-test-{os.getpid()}-{where}-{sandbox}"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_server(("127.0.0.1", 0)) as closed,
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as abstract,
+    ):
+        abstract.bind(f"\0{name}")
+        abstract.listen()
+        free = closed.getsockname()[1]
+        closed.close()
+        attempts = {
+            f"read_file {files['read']}": "EACCES",
+            "read_file /etc/passwd": "EACCES",
+            "read_file /proc/self/environ": "EACCES",
+            f"write_file {tmp_path / 'made'}": "EACCES",
+            f"write_file {hostile['PYTHONPATH']}/hostile.py": "EACCES",
+            f"remove_file {files['removed']}": "EACCES",
+            "list /": "EACCES",
+            f"list {tmp_path}": "EACCES",
+            f"connect_out {listener.getsockname()[1]}": "EACCES",
+            f"listen_at {free}": "EACCES",
+            f"connect_abstract {name}": "EPERM",
+            f"send_signal {os.getpid()}": "EPERM",
+            f"execute {sys.executable}": "EACCES",
+            "execute /bin/true": "EACCES",
+        }
+        slow = str(where == "worker thread").lower()
+        options = ["--cipher", f"hostile:slow={slow}", "--reply", "cipher"]
+        # A name is looked up by a thread, which is there when the sandbox comes and then
+        # codes.
+        options += ["--listen", "localhost:0", *(["--sandbox=require"] if sandbox else [])]
+        with started(COMMAND, *options, variables=hostile) as server, server.connect() as other:
+            reply = server.ask("".join(f"{attempt}\n" for attempt in attempts).encode())
+            outcomes = dict(zip(attempts, reply.decode().splitlines(), strict=True))
+            assert outcomes == (attempts if sandbox else dict.fromkeys(attempts, "done"))
+            # Modules can be imported when they are needed, from wherever some have been.
+            assert ask(other, b"import colorsys\n") == b"done\n"
+
+
+def test_a_plugin_that_never_ends_is_ended_in_order(hostile: dict[str, str]) -> None:
+    """The C library ends its thread, and aborts if it can't load what it needs for that."""
+    options = ["--cipher", "hostile:slow=true", "--sandbox", "--listen", "0", "--grace", "0.2"]
+    with started(COMMAND, *options, variables=hostile) as server, server.connect() as client:
+        client.sendall(b"loop\n")
+        assert server.stop() == 0
+
+
+def test_all_that_a_server_does_goes_on(landlock: int, tmp_path: Path) -> None:
+    """Certificates are read again, metrics told, and the service manager too."""
+    live, renewed = Authority.at(tmp_path / "live"), Authority.at(tmp_path / "renewed")
+    certificate, key = live.write_server()
+    path = tmp_path / "socket"
+    options = ["--listen", "tls://127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key]
+    options += ["--listen", f"unix://{path}", "--metrics", "tcp://127.0.0.1:0"]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        name = f"cipherecho-test-{os.getpid()}"
+        manager.bind(f"\0{name}")
+        manager.settimeout(PATIENCE)
+        with started(
+            COMMAND,
+            *options,
+            "--sandbox=require",
+            listeners=3,
+            variables={"NOTIFY_SOCKET": f"@{name}"},
+        ) as server:
+            assert manager.recv(100) == b"READY=1"
+            threads = Path(f"/proc/{server.process.pid}/task").glob("*/status")
+            assert all("NoNewPrivs:\t1\n" in thread.read_text() for thread in threads)
+            metrics, tls, unix = (line.rpartition(":")[2] for line in server.stdout.splitlines())
+            assert unix == f"//{path}"
+
+            for new, old in zip(renewed.write_server(), (certificate, key), strict=True):
+                new.replace(old)
+            server.process.send_signal(1)
+            server.wait_for_record("certificates reloaded")
+            assert manager.recv(100).startswith(b"RELOADING=1")
+            assert manager.recv(100) == b"READY=1"
+            with (
+                socket.create_connection(("127.0.0.1", int(tls)), PATIENCE) as plain,
+                renewed.trusting().wrap_socket(plain, server_hostname="localhost") as secured,
+            ):
+                secured.sendall(b"Hello\n")
+                assert receive_lines(secured, 2) == b"Hello\nUryyb\n"
+
+            assert ask_at(path) == b"Hello\nUryyb\n"
+            assert "process_open_fds" in scraped(int(metrics))
+            assert "process_cpu_seconds_total" in scraped(int(metrics))
+            assert server.stop() == 0
+            assert manager.recv(100) == b"STOPPING=1"
+    # Nothing can be removed, and the next server doesn't mind.
+    assert path.is_socket()
+    assert " warning " not in server.stderr
+    with started(COMMAND, "--listen", f"unix://{path}") as server:
+        assert ask_at(path) == b"Hello\nUryyb\n"
+    assert not path.exists()
+
+
+def ask_at(path: Path) -> bytes:
+    """Return what the server at a Unix socket answers."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(PATIENCE)
+        client.connect(str(path))
+        return ask(client, b"Hello\n")
+
+
+def scraped(port: int) -> str:
+    """Return the metrics."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        connection.request("GET", "/metrics")
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
+# What is not there, and what is said about it.
+
+
+@pytest.mark.parametrize(
+    ("available", "expected"),
+    [
+        (0, ["this system has no Landlock"]),
+        (3, ["version 3", "TCP", "ioctl", "signals"]),
+        (5, ["version 5", "signals"]),
+        (6, []),
+        (7, []),
+        (99, []),
+    ],
+)
+def test_what_is_missing_depends_on_the_kernel(available: int, expected: list[str]) -> None:
+    said = " ".join(shortcomings(available))
+    assert bool(said) == bool(expected)
+    for one in expected:
+        assert one in said
+
+
+def test_what_no_landlock_takes_away_is_said_and_not_required() -> None:
+    assert "UDP" in left_over(7)
+    assert "UDP" not in left_over(10)
+    assert "the names, modes and times of files" in left_over(99)
+    # What an older one should have taken away is told as missing, not here.
+    assert left_over(3) == left_over(6)
+
+
+async def test_without_landlock_require_refuses_and_else_it_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(SandboxError, match=r"no Landlock.*Linux 6\.12") as caught:
+        await confine(Sandbox.REQUIRE, available=0)
+    assert len(caught.value.missing) == 1
+    await confine(Sandbox.ON, available=0)
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert "this system has no Landlock" in record.getMessage()
+
+
+def test_another_system_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert version() == 0
+
+
+# In a process of its own, since it is for good.
+PROGRAM = """
+import logging, os, socket, sys, threading, trio
+from cipherecho.sandbox import Sandbox, SandboxError, confine
+
+logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stdout)
+if "thread" in sys.argv:
+    threading.Thread(target=threading.Event().wait, name="counting", daemon=True).start()
+listener = socket.create_server(("127.0.0.1", 0))
+try:
+    trio.run(lambda: confine(Sandbox(sys.argv[1]), available=int(sys.argv[2])))
+except SandboxError as error:
+    print("refused", error)
+else:
+    socket.create_connection(listener.getsockname()).close()
+    print("connected")
+    open("/etc/passwd")
+"""
+
+
+def test_an_older_kernel_takes_what_it_can_and_says_the_rest(landlock: int) -> None:
+    """One that knows no network: what it knows of files is taken all the same."""
+    ended = run_program(sys.executable, "-c", PROGRAM, "on", "3")
+    said = ended.stdout.decode()
+    assert "the sandbox is not complete: this kernel's Landlock has version 3" in said
+    assert said.endswith("connected\n")
+    assert "PermissionError" in ended.stderr
+    refused = run_program(sys.executable, "-c", PROGRAM, "require", "3").stdout.decode()
+    assert refused.startswith("refused can't start in a sandbox: this kernel's Landlock has")
+
+
+def test_a_thread_that_is_not_confined_is_named(landlock: int) -> None:
+    """As every one is that somebody else's code has started, before Landlock's version 8."""
+    ended = run_program(sys.executable, "-c", PROGRAM, "require", "7", "thread")
+    said = ended.stdout.decode()
+    assert "threads that were there before are not confined: counting." in said
+
+
+def test_a_server_that_is_refused_says_why_and_does_not_start(
+    landlock: int, tmp_path: Path
+) -> None:
+    source = (
+        "import threading\n\n"
+        "threading.Thread(target=threading.Event().wait, name='counting', daemon=True).start()\n\n"
+        "class Threads:\n    def encrypt(self, body):\n        return body\n"
+    )
+    Site(tmp_path).install("acme-ciphers", {"threads": "threads:Threads"}, threads=source)
+    if landlock >= 8:
+        pytest.skip("this kernel confines all threads")
+    options = ["--cipher", "threads", "--sandbox=require", "--listen", "0"]
+    said = complaint(run(*options, PYTHONPATH=str(tmp_path)), 1)
+    assert "threads that were there before are not confined: counting" in said
+
+
+# Where modules come from.
+
+
+def test_where_python_was_started_is_not_where_modules_come_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend("")
+    found = import_directories()
+    assert tmp_path not in found
+    assert not any(one in found for one in tmp_path.parents)
+    (tmp_path / "acme_late.py").touch()
+    monkeypatch.setitem(sys.modules, "acme_late", __import__("acme_late"))
+    assert tmp_path in import_directories()
+
+
+def test_a_package_from_outside_the_path_has_its_own_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "acme"
+    package.mkdir()
+    module = type(ssl)("acme")
+    module.__path__ = [str(package)]
+    monkeypatch.setitem(sys.modules, "acme", module)
+    found = import_directories()
+    assert package in found
+    assert tmp_path not in found
