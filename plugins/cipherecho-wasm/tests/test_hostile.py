@@ -182,7 +182,8 @@ def test_the_digest_is_looked_at_before_the_module_is(module: Write) -> None:
     path = module("no module at all")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert f"which is {digest}" in refusal(path, sha256="0" * 64)
-    assert "64 hexadecimal digits" in refusal(path, sha256="abc")
+    for no_digest in ("", "abc", "0" * 63 + "g"):
+        assert "64 hexadecimal digits" in refusal(path, sha256=no_digest)
     assert "WebAssembly component" in refusal(path, sha256=digest.upper())
 
 

@@ -21,7 +21,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 def wasm(
     module: Annotated[Path, "the component, in binary or as text"],
-    sha256: Annotated[str, "the digest that it has to have"] = "",
+    sha256: Annotated[str | None, "the digest that it has to have"] = None,
     fuel: Annotated[
         int, Range(1, 10**12), "instructions that a line may take, or each KiB of a long one"
     ] = Bounds.fuel,

@@ -35,7 +35,7 @@ class Module:
     """The adapter's functions, and the guest's ``describe``."""
 
 
-def load(path: Path, sha256: str = "") -> Module:
+def load(path: Path, sha256: str | None = None) -> Module:
     """Return the guest in the file `path`.
 
     The file is a component, in binary or as text.  Its digest is looked at before anything
@@ -49,7 +49,7 @@ def load(path: Path, sha256: str = "") -> Module:
         content = path.read_bytes()
     except OSError as problem:
         raise OptionError("module", str(path), f"a file to read ({problem.strerror})") from None
-    if sha256:
+    if sha256 is not None:
         _check_digest(content, sha256)
     try:
         wasm = content if content.startswith(_MAGIC) else bytes(wat2wasm(content))
