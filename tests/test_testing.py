@@ -248,7 +248,7 @@ class LosesWhatItEncrypts:
 
 class IsSlow:
     def encrypt(self, body: bytes) -> bytes:
-        end = time.perf_counter() + 0.03
+        end = time.perf_counter() + (0.03 if body.startswith(b"THE QUICK") else 0)
         while time.perf_counter() < end:
             pass
         return body

@@ -42,6 +42,7 @@ def test_every_cipher_conforms(name: str) -> None:
 def test_every_cipher_without_a_key_file_has_two_vectors() -> None:
     counts = {name: len(getattr(factory, "vectors", ())) for name, factory in FACTORIES.items()}
     counts.pop("aead", None)  # its code is another each time
+    counts.pop("wasm", None)  # its modules have vectors
     assert [name for name, count in counts.items() if count < 2] == []
 
 

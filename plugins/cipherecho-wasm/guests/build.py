@@ -23,6 +23,9 @@ HERE = Path(__file__).resolve().parent
 WIT = HERE.parent / "src" / "cipherecho_wasm" / "wit" / "cipher.wit"
 TOOLS = HERE / "build"
 
+# Whom the system trusts, which may be more than whom Node.js does by itself.
+AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -116,7 +119,8 @@ def from_npm() -> Path:
     if not installed.exists() or installed.read_text() != requirement:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "package.json").write_text(requirement)
-        run("npm", "install", "--silent", "--prefix", directory)
+        patience = ("--fetch-retries=2", "--fetch-timeout=20000")
+        run("npm", "install", "--loglevel=error", *patience, "--prefix", directory)
         installed.write_text(requirement)
     return directory / "node_modules" / ".bin"
 
@@ -125,13 +129,16 @@ def run(*command: str | Path) -> None:
     """Run a program that says nothing unless it fails."""
     # What is installed for this Python is not to be found, and so not to be packed.
     unwanted = ("PYTHONPATH", "VIRTUAL_ENV")
+    variables = {name: text for name, text in os.environ.items() if name not in unwanted}
+    if AUTHORITIES.exists():
+        variables.setdefault("NODE_EXTRA_CA_CERTS", str(AUTHORITIES))
     subprocess.run(  # noqa: S603
         command,
         check=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={name: text for name, text in os.environ.items() if name not in unwanted},
+        env=variables,
     )
 
 
