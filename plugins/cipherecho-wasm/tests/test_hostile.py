@@ -59,6 +59,7 @@ def test_what_a_guest_does_wrong_ends_its_own_connection_alone(server: Server, w
 def test_a_failure_is_in_the_log_once_with_its_cause(server: Server) -> None:
     server.answer(f"{WRONGS.index('spin')}\n".encode())
     assert "the module took more than the 10000000 instructions that it may" in server.log
+    assert "error while executing at wasm backtrace:" in server.log
 
 
 def test_lines_before_a_failure_are_answered(server: Server) -> None:

@@ -12,6 +12,7 @@ from wasmtime import Store, WasmtimeError
 from wasmtime.component import U32, Func, String
 
 from cipherecho.cipher import InputError
+from cipherecho.printable import printable
 from cipherecho_wasm.bounds import Bounds
 from cipherecho_wasm.machine import clock, engine
 from cipherecho_wasm.module import Module
@@ -34,6 +35,9 @@ _MOST_TABLES = 20
 _MOST_TABLE_ELEMENTS = 100_000
 
 _SOME_REJECTED = "1"
+
+_NOTE_LINES = 40
+_NOTE_WIDTH = 200
 
 
 class GuestError(Exception):
@@ -163,7 +167,12 @@ class Guest:
         try:
             return function(store, *arguments)
         except WasmtimeError as failure:
-            raise self._error(str(failure), fuel) from None
+            problem = str(failure)
+            error = self._error(problem, fuel)
+            # Where in the module it was, for its author; the names are the module's.
+            shown = [printable(line, _NOTE_WIDTH) for line in problem.splitlines()]
+            error.add_note("\n".join(shown[:_NOTE_LINES]))
+            raise error from None
         finally:
             self._clock.end()
 
