@@ -2,9 +2,10 @@
 ;; of lines on the other.
 ;;
 ;; A list of bytes costs a host that calls a component through Wasmtime's C interface some
-;; 100 ns for each byte, and a string next to nothing.  So text crosses as one string of
-;; characters up to U+00FF, each of which stands for the byte of that number, and is cut
-;; into lines and put together again here, in machine code.
+;; 100 ns for each byte, and a string next to nothing, if it is ASCII.  So text crosses as one
+;; string, and is cut into lines and put together again here, in machine code.  It is itself
+;; after the character 0; or, if it has bytes that are not ASCII, it is in hexadecimal, two
+;; small digits a byte, after the character 2.
 ;;
 ;; The guest takes the place of the first component below when the two are put together.
 ;; A transform is known to the host by its number in this component's table of handles.
@@ -34,7 +35,6 @@
         (i64.sub (local.get $end) (i64.shl (i64.extend_i32_u (memory.size)) (i64.const 16))))
       (if (i64.gt_s (local.get $lacking) (i64.const 0))
         (then
-          ;; A length of 2 GiB and more would be taken for another encoding.
           (if (i64.gt_s (local.get $end) (i64.const 0x7fffffff)) (then unreachable))
           (if (i32.eq (i32.const -1)
                 (memory.grow
@@ -61,7 +61,7 @@
   (core func $guest-start
     (canon lower (func $start) string-encoding=utf8 (memory $bytes) (realloc $realloc)))
   (core func $guest-code
-    (canon lower (func $code) string-encoding=latin1+utf16 (memory $bytes) (realloc $realloc)))
+    (canon lower (func $code) string-encoding=utf8 (memory $bytes) (realloc $realloc)))
   (core func $guest-copy (canon lower (func $copy)))
   (core func $drop (canon resource.drop $transform))
 
@@ -136,16 +136,80 @@
             (local.set $at (i32.add (local.get $at) (i32.const 16)))
             (br $step)))))
 
-    ;; Code whole lines. Returns a digit, 0 if every line has a code and 1 if some have not,
-    ;; and after it the codes, each with the ending of its line.
+    ;; Have the bytes for which the hexadecimal digits up to $end stand, at $to; they may take
+    ;; the digits' place. Eight at a time, so that up to seven more are written.
+    (func $from-hexadecimal (param $at i32) (param $end i32) (param $to i32)
+      (local $digits v128)
+      (loop $step
+        (if (i32.lt_u (local.get $at) (local.get $end))
+          (then
+            (local.set $digits (v128.load (local.get $at)))
+            ;; 0 to 9 have their value in four bits, and a to f 9 less than theirs.
+            (local.set $digits
+              (i8x16.add
+                (v128.and (local.get $digits) (i8x16.splat (i32.const 15)))
+                (v128.and
+                  (i8x16.gt_u (local.get $digits) (i8x16.splat (i32.const 0x40)))
+                  (i8x16.splat (i32.const 9)))))
+            ;; The first digit of two is in the lower half of 16 bits.
+            (local.set $digits
+              (v128.or
+                (v128.and
+                  (i16x8.shl (local.get $digits) (i32.const 4)) (i16x8.splat (i32.const 0xf0)))
+                (i16x8.shr_u (local.get $digits) (i32.const 8))))
+            (v128.store64_lane 0 (local.get $to)
+              (i8x16.narrow_i16x8_u (local.get $digits) (local.get $digits)))
+            (local.set $at (i32.add (local.get $at) (i32.const 16)))
+            (local.set $to (i32.add (local.get $to) (i32.const 8)))
+            (br $step)))))
+
+    ;; The reverse; up to seven bytes more are read, and their digits written.
+    (func $to-hexadecimal (param $at i32) (param $end i32) (param $to i32)
+      (local $bytes v128)
+      (loop $step
+        (if (i32.lt_u (local.get $at) (local.get $end))
+          (then
+            (local.set $bytes (v128.load8x8_u (local.get $at)))
+            (v128.store (local.get $to)
+              (i8x16.swizzle
+                (v128.const i8x16 48 49 50 51 52 53 54 55 56 57 97 98 99 100 101 102)
+                (v128.or
+                  (i16x8.shr_u (local.get $bytes) (i32.const 4))
+                  (v128.and
+                    (i16x8.shl (local.get $bytes) (i32.const 8))
+                    (i16x8.splat (i32.const 0x0f00))))))
+            (local.set $at (i32.add (local.get $at) (i32.const 8)))
+            (local.set $to (i32.add (local.get $to) (i32.const 16)))
+            (br $step)))))
+
+    ;; Whether all bytes are ASCII, and what follows them up to a step's end.
+    (func $is-ascii (param $at i32) (param $end i32) (result i32)
+      (loop $step
+        (if (i32.lt_u (local.get $at) (local.get $end))
+          (then
+            (if (i8x16.bitmask (v128.load (local.get $at))) (then (return (i32.const 0))))
+            (local.set $at (i32.add (local.get $at) (i32.const 16)))
+            (br $step))))
+      (i32.const 1))
+
+    ;; Code whole lines. Returns the codes, each with the ending of its line, in the form that
+    ;; text has too; the character before is 1 more if some lines have no code.
     (func (export "code") (param $transform i32) (param $text i32) (param $length i32)
       (result i32)
       (local $end i32) (local $count i32) (local $lines i32) (local $results i32)
       (local $n i32) (local $size i32) (local $rejected i32) (local $coded i32) (local $to i32)
-      ;; A length of 2 GiB and more stands for another encoding, which the host never needs.
-      (if (i32.lt_s (local.get $length) (i32.const 0)) (then unreachable))
+      (local $form i32)
       (drop (call $allocate (i32.const 16))) ;; to be read past the end, in whole steps
       (local.set $end (i32.add (local.get $text) (local.get $length)))
+      (local.set $form (i32.load8_u (local.get $text)))
+      (local.set $text (i32.add (local.get $text) (i32.const 1)))
+      (if (i32.eq (local.get $form) (i32.const 50))
+        (then
+          (call $from-hexadecimal (local.get $text) (local.get $end) (local.get $text))
+          (local.set $end
+            (i32.add
+              (local.get $text)
+              (i32.shr_u (i32.sub (local.get $end) (local.get $text)) (i32.const 1))))))
       (local.set $count (call $count-lines (local.get $text) (local.get $end)))
       (local.set $lines (call $allocate (i32.shl (local.get $count) (i32.const 3))))
       (call $split (local.get $text) (local.get $end) (local.get $lines))
@@ -170,12 +234,11 @@
             (local.set $to (i32.add (local.get $to) (i32.const 12)))
             (local.set $n (i32.add (local.get $n) (i32.const 1)))
             (br $next))))
-      (local.set $coded (call $allocate (local.get $size)))
+      (local.set $coded (call $allocate (i32.add (local.get $size) (i32.const 16))))
       (i32.store (i32.const 8)
         (call $allocate (i32.mul (local.get $rejected) (i32.const 12))))
       (i32.store (i32.const 12) (local.get $rejected))
-      (i32.store8 (local.get $coded)
-        (i32.add (i32.const 48) (i32.ne (local.get $rejected) (i32.const 0))))
+      (local.set $form (i32.add (i32.const 48) (i32.ne (local.get $rejected) (i32.const 0))))
 
       (local.set $to (i32.add (local.get $coded) (i32.const 1)))
       (local.set $rejected (i32.load (i32.const 8)))
@@ -209,6 +272,21 @@
             (local.set $results (i32.add (local.get $results) (i32.const 12)))
             (local.set $n (i32.add (local.get $n) (i32.const 1)))
             (br $next))))
+      (if (i32.eqz (call $is-ascii (i32.add (local.get $coded) (i32.const 1)) (local.get $to)))
+        (then
+          (local.set $form (i32.add (local.get $form) (i32.const 2)))
+          (local.set $size (i32.sub (local.get $to) (local.get $coded)))
+          (if (i32.ge_u (local.get $size) (i32.const 0x40000000)) (then unreachable))
+          (local.set $n (call $allocate (i32.add (i32.shl (local.get $size) (i32.const 1)) (i32.const 16))))
+          (call $to-hexadecimal
+            (i32.add (local.get $coded) (i32.const 1))
+            (local.get $to)
+            (i32.add (local.get $n) (i32.const 1)))
+          (local.set $coded (local.get $n))
+          (local.set $to
+            (i32.add (local.get $n)
+              (i32.sub (i32.shl (local.get $size) (i32.const 1)) (i32.const 1))))))
+      (i32.store8 (local.get $coded) (local.get $form))
       (i32.store (i32.const 0) (local.get $coded))
       (i32.store (i32.const 4) (i32.sub (local.get $to) (local.get $coded)))
       (i32.const 0))
@@ -231,9 +309,8 @@
       string-encoding=utf8 (memory $bytes) (realloc $realloc) (post-return (core func $free))))
   (func (export "code") (param "transform" u32) (param "text" string) (result string)
     (canon lift (core func $adapter "code")
-      string-encoding=latin1+utf16 (memory $bytes) (realloc $realloc)
-      (post-return (core func $free))))
+      string-encoding=utf8 (memory $bytes) (realloc $realloc) (post-return (core func $free))))
   (func (export "rejections") (result (list (tuple u32 string)))
-    (canon lift (core func $adapter "rejections") string-encoding=latin1+utf16 (memory $bytes)))
+    (canon lift (core func $adapter "rejections") string-encoding=utf8 (memory $bytes)))
   (func (export "copy") (param "transform" u32) (result u32) (canon lift (core func $guest-copy)))
   (func (export "drop") (param "transform" u32) (canon lift (core func $drop))))

@@ -34,7 +34,10 @@ _MOST_MEMORIES = 4
 _MOST_TABLES = 20
 _MOST_TABLE_ELEMENTS = 100_000
 
-_SOME_REJECTED = "1"
+# The form of what crosses, a digit before it; see the adapter.
+_PLAIN = 0
+_SOME_REJECTED = 1
+_HEXADECIMAL = 2
 
 _NOTE_LINES = 40
 _NOTE_WIDTH = 200
@@ -131,9 +134,11 @@ class Guest:
         """
         self._forget_dropped()
         fuel = self._bounds.fuel_for(text.count(b"\n"), len(text))
-        answer: str = self._run(fuel, self._code, transform, text.decode("latin-1"))
-        coded = answer[1:].encode("latin-1")
-        if not answer.startswith(_SOME_REJECTED):
+        crossing = f"{_PLAIN}{text.decode()}" if text.isascii() else f"{_HEXADECIMAL}{text.hex()}"
+        answer: str = self._run(fuel, self._code, transform, crossing)
+        form = int(answer[0])
+        coded = bytes.fromhex(answer[1:]) if form & _HEXADECIMAL else answer[1:].encode()
+        if not form & _SOME_REJECTED:
             return coded, {}
         return coded, {line: InputError(reason) for line, reason in self._call("rejections")}
 

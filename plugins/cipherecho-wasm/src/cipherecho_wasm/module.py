@@ -117,7 +117,7 @@ def _reason(problem: str, content: bytes) -> str:
     if imported:
         return (
             f"this one imports {imported[1]}, and a cipher can import nothing; build it without "
-            "(componentize-py --stub-wasi, jco componentize --disable all)"
+            "(componentize-py --stub-wasi, componentize-qjs --stub-wasi)"
         )
     if f"no export named `{INTERFACE}`" in problem:
         package = INTERFACE.partition("@")[0].encode()
