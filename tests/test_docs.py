@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -32,6 +33,9 @@ PAGES = [
     ROOT / "README.md",
     *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "operating.md"),
 ]
+
+# Whole ciphers for WebAssembly. A page has parts of them, and runs the one that needs no building.
+GUESTS = ROOT / "plugins" / "cipherecho-wasm" / "guests"
 
 _FENCED = re.compile(r"^```(?P<language>.*)\n(?P<text>(?:.*\n)*?)```$", re.MULTILINE)
 _COMMAND = re.compile(r"^\$ (?P<line>.*)\n(?P<output>(?:(?!\$ ).*\n)*)", re.MULTILINE)
@@ -104,6 +108,8 @@ def page(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     package, version = page.package
     site.install(package, page.ciphers, version=version, **{name: source})
     monkeypatch.setenv("PYTHONPATH", str(site.path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shutil.copy(GUESTS / "rot13.wat", tmp_path)
     # By its path: were it installed for this process too, names would be ambiguous
     # where the page has `registered`.
     spec = importlib.util.spec_from_file_location(name, site.path / f"{name}.py")
@@ -170,6 +176,12 @@ def check_shell(page: Page, block: Block) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def check_part(page: Page, block: Block) -> None:
+    """It is a part of a guest."""
+    files = [*GUESTS.glob(f"*.{block.language}"), *GUESTS.glob(f"*/*.{block.language}")]
+    assert any(block.text in file.read_text(encoding="utf-8") for file in files)
+
+
 def check_console(page: Page, block: Block) -> None:
     """Each command has the output that is shown; a line of ``…`` stands for any lines.
 
@@ -232,6 +244,7 @@ RULES: dict[str, Callable[[Page, Block], None]] = {
     "toml": check_toml,
     "console": check_console,
     "sh": check_shell,
+    **dict.fromkeys(["c", "js", "py", "wat"], check_part),
 }
 
 
