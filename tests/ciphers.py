@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -316,3 +317,19 @@ class NoTransform:
 
     def encryptor(self) -> Transform:
         raise OSError("no entropy")
+
+
+class Held:
+    """A slow cipher that codes the line `hold` when it is told to."""
+
+    slow = True
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.go = threading.Event()
+
+    def encrypt(self, body: bytes) -> bytes:
+        if body == b"hold":
+            self.begun.set()
+            assert self.go.wait(20)
+        return body.upper()

@@ -6,7 +6,6 @@ No test here waits for real: `autojump_clock` moves time on when every task wait
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from math import inf
@@ -23,7 +22,7 @@ from cipherecho.pace import Pace
 from cipherecho.rot13 import Rot13
 from cipherecho.session import Session
 from cipherecho.workers import Workers
-from tests.ciphers import Faulty
+from tests.ciphers import Faulty, Held
 
 Stream = trio.StapledStream[trio.abc.SendStream, trio.abc.ReceiveStream]
 
@@ -241,35 +240,20 @@ async def test_the_write_time_starts_with_each_reply(autojump_clock: MockClock) 
 # A slow cipher
 
 
-class Held:
-    """A slow cipher that codes when it is told to."""
-
-    slow = True
-
-    def __init__(self) -> None:
-        self.begun = threading.Event()
-        self.go = threading.Event()
-
-    def encrypt(self, body: bytes) -> bytes:
-        self.begun.set()
-        assert self.go.wait(20)
-        return body
-
-
 @pytest.mark.parametrize("drained", [False, True])
 async def test_the_time_that_a_slow_cipher_takes_is_not_its_clients(
     mock_clock: MockClock, drained: bool
 ) -> None:
     cipher = Held()
     async with served(cipher, Limits(idle_timeout=60, write_timeout=30)) as one:
-        await one.client.send_all(b"Hello\n")
+        await one.client.send_all(b"hold\n")
         await trio.to_thread.run_sync(cipher.begun.wait, 20)
         if drained:
             one.task.drain()
         mock_clock.jump(1000)
         await wait_all_tasks_blocked()
         cipher.go.set()
-        assert await one.client.receive_some() == b"Hello\nHello\n"
+        assert await one.client.receive_some() == b"hold\nHOLD\n"
         await one.client.send_eof()
 
 

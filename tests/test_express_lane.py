@@ -31,7 +31,7 @@ from cipherecho.server import serve
 from cipherecho.session import Session
 from cipherecho.sockets import is_readable
 from cipherecho.workers import Workers
-from tests.ciphers import Faulty, Padded, Picky
+from tests.ciphers import Faulty, Held, Padded, Picky
 
 pytestmark = pytest.mark.skipif(not has_express_lane(), reason="the express lane needs epoll")
 
@@ -244,22 +244,6 @@ async def test_a_connection_is_left_that_has_more_than_one_turn_of_lines() -> No
         assert connection.session.has_more
 
 
-class Held:
-    """A slow cipher that codes when it is told to."""
-
-    slow = True
-
-    def __init__(self) -> None:
-        self.begun = threading.Event()
-        self.go = threading.Event()
-
-    def encrypt(self, body: bytes) -> bytes:
-        if body == b"hold":
-            self.begun.set()
-            assert self.go.wait(20)
-        return body.upper()
-
-
 async def until(came: Callable[[], bool]) -> None:
     with trio.fail_after(20):
         while not came():
@@ -283,6 +267,24 @@ async def test_a_slow_cipher_holds_up_its_own_connection_alone() -> None:
         await until(lambda: held.sent == 2 * 11)
         assert one.recv(99) == b"hold\nHOLD\nafter\nAFTER\n"
         assert (lane.left, lane.over) == ([], [])
+
+
+async def test_a_connection_for_which_there_is_no_thread_ends_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with running(Held()) as lane:
+        (one, refused, _), (two, _, _) = lane.connect(), lane.connect()
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            one.send(b"Hello\n")
+            await until(lambda: lane.over == [refused])
+        two.send(b"Hello\n")
+        await until(lambda: is_readable(two))
+        assert two.recv(99) == b"Hello\nHELLO\n"
+    assert "can't start new thread" in caplog.text
 
 
 async def test_a_slow_cipher_answers_the_last_line_too() -> None:

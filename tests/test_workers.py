@@ -74,6 +74,33 @@ async def test_work_beyond_the_threads_waits_for_its_turn() -> None:
     assert len(at_once) == 5
 
 
+async def test_without_threads_work_is_refused_and_with_one_it_waits_for_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    go = threading.Event()
+
+    def hold() -> bytes:
+        assert go.wait(PATIENCE)
+        return b"held"
+
+    async with working(2) as workers:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                await workers.run(hold)
+        came: list[bytes] = []
+        workers.submit(hold, lambda result, failure: came.append(result))
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            workers.submit(lambda: b"after", lambda result, failure: came.append(result))
+        go.set()
+        await until(lambda: len(came) == 2)
+        assert came == [b"held", b"after"]
+
+
 async def test_who_is_cancelled_does_not_wait_for_the_thread() -> None:
     go, ended = threading.Event(), threading.Event()
 

@@ -247,12 +247,12 @@ class ExpressLane:
         """Have a worker thread answer what came, while nothing else may come."""
         session = connection.session
         coding = partial(session.receive, data) if data else session.end
+        work = partial(self._terms.pace.timed, coding)
+        self._terms.workers.submit(work, partial(self._coded, connection))
         descriptor = connection.socket.fileno()
         del self._quiet[descriptor]
         self._epoll.unregister(descriptor)
         self._coding.add(connection)
-        work = partial(self._terms.pace.timed, coding)
-        self._terms.workers.submit(work, partial(self._coded, connection))
 
     def _coded(
         self, connection: SocketConnection, reply: bytes, failure: BaseException | None

@@ -43,14 +43,13 @@ class Workers:
         """Have `work` done by a thread, and `done` called in the event loop after it.
 
         If the loop has ended by then, `done` is not called any more.
+
+        Raises:
+          RuntimeError: there is no thread, and the system allows none; nothing is done.
         """
+        if self._threads < min(self._under_way + 1, self._most):
+            self._start_thread()
         self._under_way += 1
-        if self._threads < min(self._under_way, self._most):
-            self._threads += 1
-            token = trio.lowlevel.current_trio_token()
-            threading.Thread(
-                target=self._work, args=(token,), name="cipherecho worker", daemon=True
-            ).start()
         self._queue.put((work, done))
 
     async def run(self, work: Work) -> bytes:
@@ -83,6 +82,19 @@ class Workers:
         """Let the threads end; nothing may be submitted any more."""
         for _ in range(self._threads):
             self._queue.put(None)
+
+    def _start_thread(self) -> None:
+        token = trio.lowlevel.current_trio_token()
+        thread = threading.Thread(
+            target=self._work, args=(token,), name="cipherecho worker", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # the system allows no more
+            if not self._threads:
+                raise
+        else:
+            self._threads += 1
 
     def _work(self, token: trio.lowlevel.TrioToken) -> None:
         while job := self._queue.get():
