@@ -19,7 +19,7 @@ __all__ = ["Clock", "clock", "engine"]
 # How exact a bound on time is. Each tick costs a few microseconds while guests run.
 _TICK_SECONDS = 0.01
 
-# What no toolchain that makes a guest asks for is code of Wasmtime's that no guest reaches.
+# No toolchain for guests asks for these. Turned off, their part of Wasmtime is out of reach.
 _NOT_NEEDED = (
     "wasm_exceptions",
     "wasm_function_references",

@@ -1,4 +1,4 @@
-"""A module from a file: checked, joined with the adapter, compiled, and asked what it is."""
+"""A module from a file: checked, joined with the adapter, and compiled."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _reason(problem: str, content: bytes) -> str:
             "python -m cipherecho_wasm prints"
         )
     if "expected a version header for a component" in problem:
-        return "this is a core module; make a component of it (jco new, wasm-tools component new)"
+        return "this is a core module; make a component of it (wasm-tools component new)"
     causes = problem.partition("Caused by:")[2].split("\n") if "Caused by:" in problem else []
     lines = [line.strip() for line in causes or problem.split("\n")]
     return " ".join(filter(None, lines))[:300] or "it is not one"
