@@ -348,6 +348,44 @@ def test_proxies_in_the_environment_may_be_parted_by_commas(
     assert proxies(configured()) == [True, True, True, False]
 
 
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1000", 1000),
+        (" 1_000 ", 1000),
+        ("1000B", 1000),
+        ("64KiB", 65_536),
+        ("64 kib", 65_536),
+        ("64Ki", 65_536),
+        ("64k", 65_536),
+        ("64K", 65_536),
+        ("1 MiB", 1_048_576),
+        ("1m", 1_048_576),
+        ("2GiB", 2_147_483_648),
+        ("1t", 1_099_511_627_776),
+    ],
+)
+def test_a_size_may_have_a_unit(text: str, size: int, tmp_path: Path) -> None:
+    assert configured("--max-line", text).services[0].limits.max_line == size
+    path = written(tmp_path, f'max-line = "{text}"')
+    assert configured("--config", str(path)).services[0].limits.max_line == size
+
+
+@pytest.mark.parametrize(
+    ("text", "instead"),
+    [
+        ("64kB", "; kB may be 1,000 or 1,024: type 64KiB or 64000"),
+        ("1 GB", "; GB may be 1,000,000,000 or 1,073,741,824: type 1GiB or 1000000000"),
+        *((text, "") for text in ["", "0KiB", "-1k", "1.5MiB", "KiB", "1 KiB 2", "1Kib/s", "inf"]),
+        *((text, "") for text in ["9" * 5000, "1e3", "٣KiB"]),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_a_size_that_is_none_is_refused(text: str, instead: str) -> None:
+    [problem] = problems("--max-line", text)
+    assert problem.endswith(f", expected {SIZE}{instead}")
+
+
 # What is wrong. A complaint begins with file and line; "F" stands for the file here.
 
 LISTENERS = "[[listener]]\nurl = '0'\n[[listener]]\nurl = '0'\n"
@@ -357,6 +395,7 @@ TOGETHER = (
 )
 WHOLE = "is of the whole process, expected it above every [[listener]]"
 COUNT = "a whole number, 1 or more"
+SIZE = "bytes, 1 or more, as in 65536, 64KiB or 1MiB"
 SHIFT = "option shift: got '99', expected a whole number, -25 to 25"
 NO_TLS = "nothing is served by TLS, expected an endpoint such as tls://HOST:PORT"
 
@@ -398,12 +437,19 @@ COMPLAINTS = [
     ),
     (f"listen = '0'\n{LISTENERS}", [f"F:1: listen: {TOGETHER}"]),
     # Types.
-    ("max-line = '9'", [f"F:1: max-line: got '9', expected {COUNT}"]),
-    ("max-line = true", [f"F:1: max-line: got true, expected {COUNT}"]),
-    ("max-line = 4.5", [f"F:1: max-line: got 4.5, expected {COUNT}"]),
-    ("max-line = inf", [f"F:1: max-line: got inf, expected {COUNT}"]),
-    ("max-line = [1]", [f"F:1: max-line: got a list, expected {COUNT}"]),
-    ("max-line = {}", [f"F:1: max-line: got a table, expected {COUNT}"]),
+    (
+        "max-line = '9MB'",
+        [
+            f"F:1: max-line: got '9MB', expected {SIZE}; MB may be 1,000,000 or 1,048,576: type "
+            "9MiB or 9000000"
+        ],
+    ),
+    ("max-workers = '9'", [f"F:1: max-workers: got '9', expected {COUNT}"]),
+    ("max-line = true", [f"F:1: max-line: got true, expected {SIZE}"]),
+    ("max-line = 4.5", [f"F:1: max-line: got 4.5, expected {SIZE}"]),
+    ("max-line = inf", [f"F:1: max-line: got inf, expected {SIZE}"]),
+    ("max-line = [1]", [f"F:1: max-line: got a list, expected {SIZE}"]),
+    ("max-line = {}", [f"F:1: max-line: got a table, expected {SIZE}"]),
     ("decrypt = 1", ["F:1: decrypt: got 1, expected true or false"]),
     ("sandbox = 1", ["F:1: sandbox: got 1, expected true, false or 'require'"]),
     ("sandbox = 'strict'", ["F:1: sandbox: got 'strict', expected true, false or 'require'"]),
@@ -417,7 +463,7 @@ COMPLAINTS = [
     ),
     ("listen = []", ["F:1: listen: got an empty list, expected one or more"]),
     # Values, as they are refused on the command line.
-    ("max-line = 0", [f"F:1: max-line: got 0, expected {COUNT}"]),
+    ("max-line = 0", [f"F:1: max-line: got 0, expected {SIZE}"]),
     (
         "accept-rate = 0",
         [
@@ -680,7 +726,7 @@ def test_a_configuration_is_checked_without_a_file_too() -> None:
     assert run("--check-config", "--listen", "0").stdout == (
         b"configuration ok\ntcp://127.0.0.1:0: rot13\n"
     )
-    assert run("--check-config", CIPHERECHO_MAX_LINE="9k").status == 2
+    assert run("--check-config", CIPHERECHO_MAX_LINE="9kB").status == 2
 
 
 def test_sockets_that_are_handed_over_are_served_when_nothing_says_where() -> None:
@@ -755,5 +801,5 @@ def test_what_the_file_says_is_served(tmp_path: Path) -> None:
 
 
 def test_other_commands_do_not_look_at_settings_of_the_server() -> None:
-    ended = run("apply", stdin=b"abc", CIPHERECHO_CONFIG="/nonesuch", CIPHERECHO_MAX_LINE="9k")
+    ended = run("apply", stdin=b"abc", CIPHERECHO_CONFIG="/nonesuch", CIPHERECHO_MAX_LINE="9kB")
     assert ended == Ended(0, b"nop", "")

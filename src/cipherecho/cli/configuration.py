@@ -17,7 +17,7 @@ from click.core import ParameterSource
 
 from cipherecho.activation import activated_endpoints
 from cipherecho.cipher import Cipher
-from cipherecho.cli.parameters import Number, Option, SettingsError, Switch, installed
+from cipherecho.cli.parameters import Number, Option, SettingsError, Size, Switch, installed
 from cipherecho.cli.server_options import DEFAULT_ENDPOINT, refusals
 from cipherecho.cli.settings_file import LISTENER, SettingsFile, read_settings_file
 from cipherecho.endpoint import Endpoint, parse_endpoint
@@ -334,6 +334,8 @@ class _Kind(NamedTuple):
 def _kind(option: Option) -> _Kind:
     if option.is_flag:
         return _Kind((bool,), "true or false")
+    if isinstance(option.type, Size):
+        return _Kind((int, float, str), option.type.expected)
     if isinstance(option.type, Number):
         return _Kind((int, float), option.type.expected)
     if isinstance(option.type, Switch):

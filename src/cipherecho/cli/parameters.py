@@ -40,14 +40,17 @@ __all__ = [
     "PEERS",
     "RATE",
     "SECONDS",
+    "SIZE",
     "SPECIFICATION",
     "Number",
     "Option",
     "SettingsError",
+    "Size",
     "Switch",
     "chosen_cipher",
     "cipher_options",
     "installed",
+    "written_size",
 ]
 
 
@@ -80,6 +83,8 @@ class Option(click.Option):
         extra = super().get_help_extra(ctx)
         if extra.get("default") == str(inf):
             extra["default"] = "no limit"
+        if isinstance(self.type, Size) and extra.get("default", "").isdigit():
+            extra["default"] = written_size(int(extra["default"]))
         return extra
 
 
@@ -197,8 +202,68 @@ class Number(click.ParamType):  # type: ignore[type-arg]
         except (ValueError, OverflowError):
             number = nan
         if not (number > 0 or (self._zero and number == 0)):  # nor is NaN
-            self.fail(f"got {printable(shown(value, repr))}, expected {self.expected}", param, ctx)
+            given = printable(shown(value, repr))
+            self.fail(f"got {given}, expected {self.expected}{self.hint(value)}", param, ctx)
         return number
+
+    def hint(self, value: Any) -> str:
+        """Return what to type instead of a value that is refused, if that can be told."""
+        return ""
+
+
+# A letter alone is a power of 1,024, as for systemd, Docker, HAProxy and nginx.
+_UNITS = {"": 1, "b": 1} | {
+    unit: 1024**power
+    for power, letter in enumerate("kmgt", 1)
+    for unit in (letter, f"{letter}i", f"{letter}ib")
+}
+_SIZE = re.compile(r"\s*(?P<number>[0-9][0-9_]*)\s*(?P<unit>[a-z]*)\s*", re.IGNORECASE)
+
+
+class Size(Number):
+    """A number of bytes, 1 or more, perhaps with a unit, in small letters or capitals.
+
+    ``64KiB``, ``64Ki`` and ``64K`` are 65,536 bytes.  kB and MB are refused, since they are
+    powers of 1,000 for some and of 1,024 for others (Redis, PostgreSQL).
+
+    >>> SIZE.convert("1 MiB", None, None), SIZE.convert(1000, None, None)
+    (1048576, 1000)
+    """
+
+    def __init__(self) -> None:
+        super().__init__("size", _bytes, "bytes, 1 or more, as in 65536, 64KiB or 1MiB")
+
+    def hint(self, value: Any) -> str:
+        """Return what can be meant by kB and its like."""
+        parts = _SIZE.fullmatch(str(value))
+        if parts is None or not re.fullmatch("[kmgt]b", parts["unit"].lower()):
+            return ""
+        letter = parts["unit"][0].upper()
+        power = "KMGT".index(letter) + 1
+        return (
+            f"; {parts['unit']} may be {1000**power:,} or {1024**power:,}: type "
+            f"{parts['number']}{letter}iB or {parts['number']}{'000' * power}"
+        )
+
+
+def _bytes(value: Any) -> float:
+    if not isinstance(value, str):
+        return _whole(value)
+    parts = _SIZE.fullmatch(value)
+    factor = _UNITS.get(parts["unit"].lower()) if parts else None
+    return int(parts["number"]) * factor if parts and factor else nan
+
+
+def written_size(size: int) -> str:
+    """Return a number of bytes as people write it, in the largest unit that leaves it whole.
+
+    >>> written_size(65_536), written_size(1000)
+    ('64KiB', '1000')
+    """
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if size % _UNITS[unit.lower()] == 0:
+            return f"{size // _UNITS[unit.lower()]}{unit}"
+    return str(size)
 
 
 def _whole(value: Any) -> float:
@@ -246,6 +311,7 @@ METRICS_ENDPOINT = _MetricsEndpoint()
 PEERS = _Peers()
 RATE = Number("rate", float, "connections a second, more than 0 ('inf' for no limit)")
 SECONDS = Number("seconds", float, "seconds, more than 0 ('inf' for ever)")
+SIZE = Size()
 SPECIFICATION = _CipherSpecification()
 
 

@@ -22,6 +22,7 @@ from cipherecho.cli.parameters import (
     PEERS,
     RATE,
     SECONDS,
+    SIZE,
     Option,
     Switch,
     cipher_options,
@@ -124,10 +125,10 @@ SECTIONS: Mapping[str, list[click.Parameter]] = {
     "Limits": [
         _ServerOption(
             "--max-line",
-            type=COUNT,
+            type=SIZE,
             default=Limits.max_line,
             metavar="BYTES",
-            help="The longest line, without its ending.",
+            help="The longest line, without its ending: bytes, or with a unit, as in 1MiB.",
         ),
         _ServerOption(
             "--max-connections",
