@@ -1,4 +1,4 @@
-"""Who may come in: how many connections a server holds, in all and for one source."""
+"""Who may come in: how many clients a server holds, in all and for one source."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections import defaultdict
 
 import trio
 
+from cipherecho.client import Client, Socket
 from cipherecho.descriptors import descriptors_left
+from cipherecho.handshakes import Handshakes
 from cipherecho.limits import Limits
 from cipherecho.recurring import Seldom
+from cipherecho.sockets import peer_name
 from cipherecho.sources import Sources
 from cipherecho.tally import Tally
 
@@ -40,41 +43,64 @@ class Admission:
         tally.most = self._most
         self._waiting = trio.lowlevel.ParkingLot()
         self._seldom: defaultdict[str, Seldom] = defaultdict(Seldom)
-        self.counts_sources = self._sources is not None
-        """Whether a client's address is needed when it leaves."""
         self.places = self._most + MOST_REFUSALS
-        """How many connections may still be held, those that are not served included."""
+        """How many clients may still be held, those that are not served included."""
+        self.handshakes = Handshakes(max(1, self._most // 2))
+        """Those that are not through their handshake: half of the places are theirs at most."""
+        self._being_refused = 0
 
     # A semaphore of Trio's costs several times as much, twice for each connection.
 
     async def wait_for_place(self) -> None:
-        """Return when one more connection may be held."""
+        """Return when one more client may be held."""
         while not self.places:
             await self._waiting.park()
 
-    def give_place_back(self) -> None:
-        """Let another connection be held for one that was closed."""
+    def hold(self, socket: Socket, address: object) -> Client:
+        """Return a client that was accepted, in one of the places; it gives that back."""
+        client = Client(socket, address, self._give_back)
+        self.places -= 1
+        self._tally.accepted += 1
+        return client
+
+    def _give_back(self, client: Client) -> None:
+        if client.is_admitted:
+            self._tally.serving -= 1
+            if self._sources is not None:
+                self._sources.leave(client.address)
+        if client.is_being_refused:
+            self._being_refused -= 1
+        if not client.is_served:
+            self.count_refusal(client, "internal error")
         self.places += 1
         if self._waiting:
             self._waiting.unpark_all()
 
-    def admit(self, address: object) -> str | None:
+    def admit(self, client: Client) -> str | None:
         """Count a client among those that are served, or return for which reason it can't be.
 
-        The address is that of the client itself, as `accept` gives it.
+        Its address is that of the client itself from here on.
         """
         if self._tally.serving >= self._most:
             return "full"
-        if self._sources is not None and (reason := self._sources.admit(address)):
+        if self._sources is not None and (reason := self._sources.admit(client.address)):
             return reason
         self._tally.serving += 1
+        client.is_admitted = True
         return None
 
-    def leave(self, address: object) -> None:
-        """Count a client no more that was admitted."""
-        self._tally.serving -= 1
-        if self._sources is not None:
-            self._sources.leave(address)
+    def may_be_told(self, client: Client) -> bool:
+        """Count a refused client among those that are told why, if there are not too many."""
+        if self._being_refused >= MOST_REFUSALS:
+            return False
+        self._being_refused += 1
+        client.is_being_refused = True
+        return True
+
+    def let_go_of_address(self, client: Client) -> None:
+        """Forget where a client comes from, if nothing asks for it while it is served."""
+        if self._sources is None:
+            client.address = None  # there may be many thousands
 
     def explain(self, reason: str) -> str:
         """Return what a client is told that is refused for a reason of :meth:`admit`."""
@@ -91,13 +117,19 @@ class Admission:
             )
         return f"the server is full, serving {self._most}; closing, try again later"
 
-    def refused(self, reason: str, peer: str, detail: str = "") -> None:
-        """Count and log that a connection was refused; each reason once a second at the most."""
-        self._tally.refused[reason] += 1
+    def count_refusal(self, client: Client, reason: str) -> None:
+        """Count that a client was not served, and why, unless that is known already."""
+        if not client.is_counted:
+            client.is_counted = True
+            self._tally.refused[reason] += 1
+
+    def refused(self, client: Client, reason: str, detail: str = "") -> None:
+        """Count and log that a client was refused; each reason once a second at the most."""
+        self.count_refusal(client, reason)
         self._seldom[reason].warn(
             "refused a connection: peer=%(peer)s reason=%(reason)r"
             + (" detail=%(detail)r" if detail else ""),
-            {"peer": peer, "reason": reason, "detail": detail},
+            {"peer": peer_name(client.address), "reason": reason, "detail": detail},
         )
 
 

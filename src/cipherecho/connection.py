@@ -12,17 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 from ssl import SSLError
-from typing import Protocol
 
 import trio
 
+from cipherecho.client import Client
 from cipherecho.limits import Limits
 from cipherecho.pace import Pace
 from cipherecho.session import Session
 from cipherecho.tally import Tally, Traffic
 from cipherecho.workers import Workers
 
-__all__ = ["RECEIVE_BYTES", "Connection", "Socket", "SocketConnection", "Terms", "why_broken"]
+__all__ = ["RECEIVE_BYTES", "Connection", "SocketConnection", "Terms", "why_broken"]
 
 log = logging.getLogger("cipherecho")
 
@@ -67,6 +67,7 @@ class Connection:
 
     # There may be many thousands, most of them idle.
     __slots__ = (
+        "_has_ended",
         "_line_deadline",
         "_line_number",
         "_started",
@@ -95,6 +96,7 @@ class Connection:
         self.waiting_since = trio.current_time()
         """Since when there is nothing to do but to wait for input."""
         self._started = self.waiting_since
+        self._has_ended = False
         self._line_number = 0
         self._line_deadline = inf
 
@@ -130,13 +132,21 @@ class Connection:
         session = self.session
         traffic.add(session.lines, session.rejected, self.received, self.sent)
 
-    def tell_end(self, reason: str) -> None:
-        """Log and count that the connection ended and why, and report a cipher's failure."""
-        seconds = trio.current_time() - self._started
+    def count_end(self, reason: str) -> bool:
+        """Count that the connection ended and why; return whether that was not known yet."""
+        if self._has_ended:
+            return False
+        self._has_ended = True
         tally = self.terms.tally
         tally.closed[reason] += 1
-        tally.seconds += seconds
+        tally.seconds += trio.current_time() - self._started
         self.add_to(tally.ended)
+        return True
+
+    def tell_end(self, reason: str) -> None:
+        """Count and log that the connection ended and why, and report a cipher's failure."""
+        if not self.count_end(reason):
+            return
         if self.session.failure is not None:
             self.terms.report(self.session.failure)
         if not log.isEnabledFor(logging.INFO):
@@ -148,7 +158,7 @@ class Connection:
             "rejected": self.session.rejected,
             "received": self.received,
             "sent": self.sent,
-            "seconds": seconds,
+            "seconds": trio.current_time() - self._started,
         }
         if self.subject:
             fields["certificate"] = self.subject
@@ -157,36 +167,17 @@ class Connection:
             log.info(_CLOSED, fields)
 
 
-class Socket(Protocol):
-    """What is asked of a client's socket, of a plain one or of one with TLS on it."""
-
-    def fileno(self) -> int: ...
-
-    def close(self) -> None: ...
-
-    def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """Return what has come, nothing at the end; BlockingIOError if nothing has."""
-        ...
-
-    def send(self, data: bytes, flags: int = 0, /) -> int:
-        """Send what fits, and return how much that was; BlockingIOError if it is nothing."""
-        ...
-
-
 class SocketConnection(Connection):
     """A connection on a socket, so that the express lane can drive it.
 
     Args:
       session, terms, peer: as for every connection.
-      socket: may block or not; whoever accepted it closes it.
-      source: the address for which it is counted among those of its source; None if it is not.
+      client: whose it is; whoever ends the connection has it leave.
     """
 
-    __slots__ = ("socket", "source")
+    __slots__ = ("client", "socket")
 
-    def __init__(
-        self, session: Session, terms: Terms, peer: str, socket: Socket, source: object = None
-    ) -> None:
+    def __init__(self, session: Session, terms: Terms, peer: str, client: Client) -> None:
         super().__init__(session, terms, peer)
-        self.socket = socket
-        self.source = source
+        self.client = client
+        self.socket = client.socket

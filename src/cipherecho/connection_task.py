@@ -1,13 +1,11 @@
 """A connection driven by a task of its own, on any stream and on every platform.
 
-The task joins a stream to a session and keeps the time.  All that can end a
-connection ends here, and goes no further: a reset, a timeout, a faulty cipher and a
-fault of our own are each one record in the log.
+The task joins a stream to a session and keeps the time.  All that ends a connection as a rule
+ends here: a reset, a timeout and a faulty cipher are each one record in the log.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
@@ -15,13 +13,12 @@ from math import inf
 
 import trio
 
-from cipherecho.connection import RECEIVE_BYTES, Connection, Socket, why_broken
+from cipherecho.client import Socket
+from cipherecho.connection import RECEIVE_BYTES, Connection, why_broken
 from cipherecho.session import Closed
 from cipherecho.sockets import is_readable
 
 __all__ = ["ConnectionTask", "close_gently"]
-
-log = logging.getLogger("cipherecho")
 
 # After the last words, the client's input is discarded, since closing a socket with
 # unread input sends a reset, which can overtake the words. A silent client gets time
@@ -84,24 +81,19 @@ class ConnectionTask:
     async def run(self) -> bool:
         """Serve the client; return whether it is quiet and not over.
 
-        How it ended is logged, if it did.
+        How it ended is logged, if it did.  Only what must not happen is raised, by which the
+        connection has ended too.
         """
-        quiet = False
-        reason = "cut"
         try:
             reason = await self._converse()
-            quiet = not reason
         except trio.BrokenResourceError as error:
             reason = why_broken(error.__cause__)
-        except Exception:
-            reason = "internal error"
-            log.exception(
-                "internal error on the connection of %(peer)s", {"peer": self._connection.peer}
-            )
-        finally:
-            if not quiet:
-                self._connection.tell_end(reason)
-        return quiet
+        except trio.Cancelled:
+            self._connection.tell_end("cut")
+            raise
+        if reason:
+            self._connection.tell_end(reason)
+        return not reason
 
     def drain(self) -> None:
         """Answer what has come, then close; the connection ends soon after."""

@@ -20,10 +20,10 @@ for it like for any other.
 
 from __future__ import annotations
 
-import logging
 import select
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from math import inf
 from ssl import SSLWantWriteError
@@ -32,12 +32,11 @@ from time import perf_counter
 import trio
 
 from cipherecho.connection import RECEIVE_BYTES, SocketConnection, Terms, why_broken
+from cipherecho.recurring import Failures
 from cipherecho.session import Closed
 from cipherecho.sockets import is_readable
 
 __all__ = ["ExpressLane", "has_express_lane"]
-
-log = logging.getLogger("cipherecho")
 
 
 def has_express_lane() -> bool:
@@ -65,6 +64,9 @@ _AT_ONCE = socket.MSG_DONTWAIT if has_express_lane() else 0
 _LOOKS_PER_TIMEOUT = 10
 _SECONDS_BETWEEN_LOOKS = 1.0
 
+# What of the lane's own work has failed is done again after so long.
+_RETRY_SECONDS = 0.25
+
 
 class ExpressLane:
     """Answers connections as long as they are quiet.
@@ -73,6 +75,8 @@ class ExpressLane:
       terms: what holds for all connections.
       leave: called with a connection that is quiet no more; a task is to drive it then.
       over: called with a connection that has ended, when that is logged; closes its socket.
+      lost: called with a connection, and what was raised by what was done for it; tells of it
+        and closes its socket.  No other connection is the worse for it.
     """
 
     def __init__(
@@ -80,10 +84,13 @@ class ExpressLane:
         terms: Terms,
         leave: Callable[[SocketConnection], None],
         over: Callable[[SocketConnection], None],
+        lost: Callable[[SocketConnection, BaseException], None],
     ) -> None:
         self._terms = terms
         self._leave = leave
         self._over = over
+        self._lost = lost
+        self._faults = Failures("internal error in the express lane", "internal error again")
         self._epoll = select.epoll()
         self._quiet: dict[int, SocketConnection] = {}  # by descriptor
         self._coding: set[SocketConnection] = set()  # those that a worker thread answers
@@ -102,23 +109,29 @@ class ExpressLane:
         yield from self._quiet.values()
         yield from self._coding
 
-    def enter(self, connection: SocketConnection) -> None:
-        """Take a connection that has nothing left to be sent.
+    def enter(self, connection: SocketConnection) -> bool:
+        """Take a connection that has nothing left to be sent; return whether that could be.
 
-        It is over at once if the lane was cancelled, as all connections were then.
+        It can't if the system lets this user have no more descriptors in sets.  The connection
+        is over at once if the lane was cancelled, as all connections were then.
+        """
+        if self._epoll.closed:
+            self._cut(connection)
+            return True
+        descriptor = connection.socket.fileno()
+        try:
+            self._epoll.register(descriptor, select.EPOLLIN)
+        except OSError:
+            return False
+        self._quiet[descriptor] = connection
+        return True
+
+    async def accept_from(self, listener: socket.socket, accept: Callable[[], bool]) -> None:
+        """Have `accept`, which raises nothing, called when somebody waits, until it returns False.
 
         Raises:
           OSError: the system lets this user have no more descriptors in sets.
         """
-        if self._epoll.closed:
-            self._cut(connection)
-            return
-        descriptor = connection.socket.fileno()
-        self._epoll.register(descriptor, select.EPOLLIN)
-        self._quiet[descriptor] = connection
-
-    async def accept_from(self, listener: socket.socket, accept: Callable[[], bool]) -> None:
-        """Have `accept` called whenever somebody waits at a listener, until it returns False."""
         await trio.lowlevel.checkpoint_if_cancelled()  # or the set may be closed already
         stopped = trio.Event()
         descriptor = listener.fileno()
@@ -138,7 +151,10 @@ class ExpressLane:
         """
         self._cleared = True
         for connection in list(self._quiet.values()):
-            self._let_go(connection)
+            try:
+                self._let_go(connection)
+            except BaseException as fault:
+                self._lose(connection, fault)
         self._open.cancel()
 
     async def run(self) -> None:
@@ -149,27 +165,56 @@ class ExpressLane:
         try:
             with self._open:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._answer_forever)
-                    nursery.start_soon(self._look_for_timeouts)
+                    nursery.start_soon(self._forever, self._answer_ready)
+                    nursery.start_soon(self._forever, self._look_for_timeouts)
             if self._coding:
                 await self._all_coded.wait()
         finally:
             self._epoll.close()
-            for connection in self:
-                self._cut(connection)
+            for connection in list(self):
+                try:
+                    self._cut(connection)
+                except BaseException as fault:
+                    self._lost(connection, fault)
             self._quiet.clear()
             self._coding.clear()
 
     # Ctrl-C is meant for the program, and arrives elsewhere; what looks like it in here is
     # a plugin's.
     @trio.lowlevel.enable_ki_protection
-    async def _answer_forever(self) -> None:
-        while True:
-            await trio.lowlevel.wait_readable(self._epoll.fileno())
-            self._turn_ends = perf_counter() + _TURN_SECONDS
-            while events := self._epoll.poll(0, _MOST_EVENTS):
-                await self._answer(events)
-                await self._give_turn()
+    async def _forever(self, part: Callable[[], Awaitable[bool]]) -> None:
+        """Do a part of the lane's work until it says that there is none, whatever it raises.
+
+        What is raised by what is done for one connection does not come this far.
+        """
+        goes_on = True
+        while goes_on:
+            try:
+                goes_on = await part()
+            except trio.Cancelled:
+                raise
+            except BaseException as fault:
+                with suppress(BaseException):  # there may be no memory to tell it
+                    self._faults.report(fault)
+                await trio.sleep(_RETRY_SECONDS)
+
+    async def _answer_ready(self) -> bool:
+        """Wait for connections that are ready, and answer them as long as there are some."""
+        await trio.lowlevel.wait_readable(self._epoll.fileno())
+        self._turn_ends = perf_counter() + _TURN_SECONDS
+        while events := self._epoll.poll(0, _MOST_EVENTS):
+            replies: list[tuple[SocketConnection, bytes]] = []
+            try:
+                await self._answer(events, replies)
+            except trio.Cancelled:
+                raise  # all are over
+            except BaseException as fault:
+                # What was to be sent is lost, and its clients can't go on without it.
+                for connection, _ in replies:
+                    self._lose(connection, fault)
+                raise
+            await self._give_turn()
+        return True
 
     async def _give_turn(self) -> None:
         """Let the program's other tasks have their turn, if ours is over."""
@@ -181,19 +226,30 @@ class ExpressLane:
     # is ready is received, then it is answered: the same code runs in a row, and a client
     # that is woken by the first reply is still awake for the others.
 
-    async def _answer(self, events: list[tuple[int, int]]) -> None:
+    async def _answer(
+        self, events: list[tuple[int, int]], replies: list[tuple[SocketConnection, bytes]]
+    ) -> None:
+        """Answer the connections of `events`; `replies` are those that are still to be sent."""
         quiet, pace = self._quiet, self._terms.pace
         now = trio.current_time()
-        replies: list[tuple[SocketConnection, bytes]] = []
         for descriptor, _ in events:
-            try:
-                connection = quiet[descriptor]
-            except KeyError:
+            connection = quiet.get(descriptor)
+            if connection is None:
                 self._accept(descriptor)
                 continue
-            session = connection.session
             try:
-                data = connection.socket.recv(RECEIVE_BYTES, _AT_ONCE)
+                session = connection.session
+                try:
+                    data = connection.socket.recv(RECEIVE_BYTES, _AT_ONCE)
+                except BlockingIOError:
+                    continue
+                except SSLWantWriteError:
+                    # Something that the client does not take has to be sent first.
+                    self._let_go(connection)
+                    continue
+                except OSError as error:
+                    self._end(connection, why_broken(error))
+                    continue
                 connection.waiting_since = now
                 connection.received += len(data)
                 if pace.slow:
@@ -203,45 +259,40 @@ class ExpressLane:
                     reply = session.receive(data)
                 else:
                     reply = pace.timed(session.receive, data) if data else pace.timed(session.end)
-            except BlockingIOError:
-                pass
-            except SSLWantWriteError:
-                # Something that the client does not take has to be sent first.
-                self._let_go(connection)
-            except OSError as error:
-                self._end(connection, why_broken(error))
-            except BaseException as fault:  # ours: a session raises none of a cipher's
-                self._tell_fault(connection, fault)
-                del quiet[descriptor]
-                self._over(connection)
-            else:
                 if reply:
                     replies.append((connection, reply))
-                    took_time = len(reply) > _LONG_REPLY or not pace.constant
-                    if took_time and perf_counter() > self._turn_ends:
-                        self._send(replies)
-                        replies.clear()
-                        await self._give_turn()
-                        now = trio.current_time()
                 elif session.closed:
                     self._finish(connection)
+            except BaseException as fault:
+                self._lose(connection, fault)
+                continue
+            took_time = len(reply) > _LONG_REPLY or not pace.constant
+            if took_time and reply and perf_counter() > self._turn_ends:
+                self._send(replies)
+                await self._give_turn()
+                now = trio.current_time()
         self._send(replies)
 
     def _send(self, replies: list[tuple[SocketConnection, bytes]]) -> None:
+        """Send `replies`, and leave none in it."""
         for connection, reply in replies:
             try:
-                sent = connection.socket.send(reply, _AT_ONCE)
-            except BlockingIOError:
-                sent = 0
-            except OSError as error:
-                self._end(connection, why_broken(error))
-                continue
-            connection.sent += sent
-            if sent < len(reply):
-                connection.reply = reply[sent:]
-                self._let_go(connection)
-            elif connection.session.closed or connection.session.has_more:
-                self._finish(connection)
+                try:
+                    sent = connection.socket.send(reply, _AT_ONCE)
+                except BlockingIOError:
+                    sent = 0
+                except OSError as error:
+                    self._end(connection, why_broken(error))
+                    continue
+                connection.sent += sent
+                if sent < len(reply):
+                    connection.reply = reply[sent:]
+                    self._let_go(connection)
+                elif connection.session.closed or connection.session.has_more:
+                    self._finish(connection)
+            except BaseException as fault:
+                self._lose(connection, fault)
+        replies.clear()
 
     def _code_elsewhere(self, connection: SocketConnection, data: bytes) -> None:
         """Have a worker thread answer what came, while nothing else may come."""
@@ -259,26 +310,23 @@ class ExpressLane:
     ) -> None:
         if connection not in self._coding:
             return  # it was cut meanwhile
-        self._coding.discard(connection)
-        connection.reply = reply
-        connection.waiting_since = trio.current_time()
-        if failure is not None:
-            self._tell_fault(connection, failure)
-            self._over(connection)
-        elif self._cleared:
-            self._leave(connection)
-        else:
-            self._come_back(connection)
+        try:
+            self._coding.discard(connection)
+            connection.reply = reply
+            connection.waiting_since = trio.current_time()
+            if failure is not None:
+                self._lose(connection, failure)
+            elif self._cleared or not self.enter(connection):
+                self._leave(connection)
+            else:
+                self._send_coded(connection)
+        except BaseException as fault:
+            self._lose(connection, fault)
         if self._cleared and not self._coding:
             self._all_coded.set()
 
-    def _come_back(self, connection: SocketConnection) -> None:
+    def _send_coded(self, connection: SocketConnection) -> None:
         """Go on with a connection as though it had been answered in place."""
-        try:
-            self.enter(connection)
-        except OSError:  # meanwhile others took the last place in sets that there was
-            self._leave(connection)
-            return
         reply, connection.reply = connection.reply, b""
         if reply:
             self._send([(connection, reply)])
@@ -301,24 +349,28 @@ class ExpressLane:
         else:
             self._let_go(connection)
 
-    async def _look_for_timeouts(self) -> None:
+    async def _look_for_timeouts(self) -> bool:
+        """Wait for the next look, and let those go whose time is up."""
         limits = self._terms.limits
         shortest = min(limits.idle_timeout, limits.line_timeout)
         if shortest == inf:
-            return
-        while True:
-            await trio.sleep(min(shortest / _LOOKS_PER_TIMEOUT, _SECONDS_BETWEEN_LOOKS))
-            now = trio.current_time()
-            # Since when nothing came, at the least, if the time is up.
-            since = now - limits.idle_timeout
-            for connection in [
-                one
-                for one in self._quiet.values()
-                if one.waiting_since <= since or one.session.has_begun_line
-            ]:
+            return False
+        await trio.sleep(min(shortest / _LOOKS_PER_TIMEOUT, _SECONDS_BETWEEN_LOOKS))
+        now = trio.current_time()
+        # Since when nothing came, at the least, if the time is up.
+        since = now - limits.idle_timeout
+        for connection in [
+            one
+            for one in self._quiet.values()
+            if one.waiting_since <= since or one.session.has_begun_line
+        ]:
+            try:
                 # What has come is in time, even if it was not its turn yet.
                 if connection.input_deadline() <= now and not is_readable(connection.socket):
                     self._let_go(connection)
+            except BaseException as fault:
+                self._lose(connection, fault)
+        return True
 
     def _let_go(self, connection: SocketConnection) -> None:
         descriptor = connection.socket.fileno()
@@ -326,19 +378,19 @@ class ExpressLane:
         self._epoll.unregister(descriptor)
         self._leave(connection)
 
-    def _tell_fault(self, connection: SocketConnection, fault: BaseException) -> None:
-        log.error(
-            "internal error on the connection of %(peer)s",
-            {"peer": connection.peer},
-            exc_info=fault,
-        )
-        connection.tell_end("internal error")
-
     def _end(self, connection: SocketConnection, reason: str) -> None:
-        del self._quiet[connection.socket.fileno()]
         connection.tell_end(reason)
+        del self._quiet[connection.socket.fileno()]
         self._over(connection)
 
     def _cut(self, connection: SocketConnection) -> None:
         connection.tell_end("cut")
         self._over(connection)
+
+    def _lose(self, connection: SocketConnection, fault: BaseException) -> None:
+        """Forget a connection for which something was raised that must not be."""
+        self._coding.discard(connection)
+        descriptor = connection.socket.fileno()
+        if self._quiet.get(descriptor) is connection:
+            del self._quiet[descriptor]
+        self._lost(connection, fault)

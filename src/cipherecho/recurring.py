@@ -15,6 +15,9 @@ log = logging.getLogger("cipherecho")
 
 _SECONDS_BETWEEN_RECORDS = 1.0
 
+# So many tracebacks are written in all, whatever code a plugin makes while it runs.
+_MOST_KNOWN = 1000
+
 _MORE = " (%(untold)d times more since the last such record)"
 
 
@@ -44,23 +47,29 @@ class Seldom:
 
 
 class Failures:
-    """Logs what faulty ciphers raise, each with its traceback once."""
+    """Logs failures that must not be, each with its traceback once.
 
-    def __init__(self) -> None:
+    Args:
+      first: the message for one that is new.
+      again: that for one that came from the same place before, which is logged seldom and in
+        short.
+    """
+
+    def __init__(self, first: str, again: str) -> None:
+        self._first = first
+        self._again = again + ", as above: %(error)s at %(file)s:%(line)d"
         self._known: set[tuple[str, str, int]] = set()
-        self._again = Seldom()
+        self._seldom = Seldom()
 
-    def report(self, failure: BaseException) -> None:
-        """Log what a cipher raised; what it raised there before is told seldom and in short."""
+    def report(self, failure: BaseException, fields: Mapping[str, object] | None = None) -> None:
+        """Log what was raised; the messages are templates for `fields`."""
         file, line = "", 0
         for frame, number in traceback.walk_tb(failure.__traceback__):
             file, line = frame.f_code.co_filename, number
-        kind = (type(failure).__name__, file, line)
-        if kind in self._known:
-            self._again.warn(
-                "the cipher failed again, as above: %(error)s at %(file)s:%(line)d",
-                {"error": kind[0], "file": file, "line": line},
-            )
+        name = type(failure).__name__
+        if (name, file, line) in self._known or len(self._known) >= _MOST_KNOWN:
+            place = {"error": name, "file": file, "line": line}
+            self._seldom.warn(self._again, {**(fields or {}), **place})
             return
-        self._known.add(kind)
-        log.error("the cipher failed; this is a bug of its plugin", exc_info=failure)
+        self._known.add((name, file, line))
+        log.error(self._first, *([fields] if fields else []), exc_info=failure)

@@ -11,14 +11,14 @@ import trio
 
 from cipherecho.limits import Limits
 
-__all__ = ["MOST_RECENT_SOURCES", "Sources"]
+__all__ = ["MOST_RECENT_SOURCES", "Source", "Sources", "source_of"]
 
 MOST_RECENT_SOURCES = 65_536
 """How many sources' recent connections are remembered. That takes some 13 MiB, and who comes
 from more addresses than these within one burst's time is not bounded by a rate for each."""
 
-# A source: an IPv4 address, the first 64 bits of an IPv6 one, or the number of a virtual machine.
-_Source: TypeAlias = str | bytes | int
+Source: TypeAlias = str | bytes | int
+"""An IPv4 address, the first 64 bits of an IPv6 one, or the number of a virtual machine."""
 
 # How many tokens are missing in a bucket, and since when no more were taken.
 _Bucket: TypeAlias = tuple[float, float]
@@ -50,10 +50,10 @@ class Sources:
 
     def __init__(self, limits: Limits) -> None:
         self._most = limits.max_connections_per_source
-        self._counts: Counter[_Source] = Counter()
+        self._counts: Counter[Source] = Counter()
         self._rate = limits.accept_rate
         self._burst = limits.accept_burst
-        self._buckets: OrderedDict[_Source, _Bucket] = OrderedDict()
+        self._buckets: OrderedDict[Source, _Bucket] = OrderedDict()
 
     def __bool__(self) -> bool:
         return self._most < inf or self._rate < inf
@@ -65,7 +65,7 @@ class Sources:
           address: as `accept` or a PROXY header gives it.  Clients on Unix sockets have no
             source, and are always admitted.
         """
-        source = _source_of(address)
+        source = source_of(address)
         if source is None:
             return None
         if self._counts[source] >= self._most:
@@ -78,14 +78,14 @@ class Sources:
 
     def leave(self, address: object) -> None:
         """Say that a connection which was admitted has ended."""
-        source = _source_of(address)
+        source = source_of(address)
         if source is None or self._most == inf:
             return
         self._counts[source] -= 1
         if not self._counts[source]:
             del self._counts[source]
 
-    def _take_token(self, source: _Source) -> bool:
+    def _take_token(self, source: Source) -> bool:
         now = trio.current_time()
         missing = self._missing(self._buckets.get(source, _FULL), now)
         if missing + 1 > self._burst:
@@ -109,7 +109,8 @@ class Sources:
             del self._buckets[oldest]
 
 
-def _source_of(address: object) -> _Source | None:
+def source_of(address: object) -> Source | None:
+    """Return the source of an address as `accept` gives it; a client on a Unix socket has none."""
     if not isinstance(address, tuple):
         return None
     host: str | int = address[0]

@@ -13,7 +13,16 @@ __all__ = ["Tally", "Traffic"]
 
 # All reasons that there are, so that each is told as 0 before its first time: what grows from
 # nothing has no rate.
-_REFUSED = ("full", "source full", "source rate", "PROXY header", "TLS handshake")
+_REFUSED = (
+    "full",
+    "source full",
+    "source rate",
+    "PROXY header",
+    "TLS handshake",
+    "crowded out",
+    "cut",
+    "internal error",
+)
 _CLOSED = (
     "end of input",
     "line too long",

@@ -23,7 +23,7 @@ from typing import TypeVar, cast
 
 import trio
 
-__all__ = ["TlsHandshakeError", "TlsSocket", "TlsStream"]
+__all__ = ["TlsHandshakeError", "TlsSocket", "TlsStream", "stream_of"]
 
 log = logging.getLogger("cipherecho")
 
@@ -403,6 +403,14 @@ class TlsStream(trio.abc.HalfCloseableStream):
 
 def _nothing() -> None:
     """Do what is always possible."""
+
+
+def stream_of(socket: object) -> trio.abc.HalfCloseableStream:
+    """Return a stream on an accepted socket, with TLS on it or not; closing one closes both."""
+    if isinstance(socket, TlsSocket):
+        return TlsStream(socket)
+    assert isinstance(socket, plain.socket)
+    return trio.SocketStream(trio.socket.from_stdlib_socket(socket))
 
 
 # What OpenSSL says when it is sent something else than TLS: it knows HTTP when it sees it.
