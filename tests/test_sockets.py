@@ -72,6 +72,12 @@ async def test_short_replies_do_not_wait_for_more() -> None:
     [
         (("127.0.0.1", 8013), "127.0.0.1:8013"),
         (("2001:db8::1", 8013, 0, 0), "[2001:db8::1]:8013"),
+        (("2001:db8::1", 8013), "[2001:db8::1]:8013"),
+        (("::ffff:192.0.2.1", 8013, 0, 0), "192.0.2.1:8013"),
+        (("::ffff:c000:201", 8013), "192.0.2.1:8013"),  # of a PROXY header, with Python 3.11
+        (("::ffff:0:1:2", 8013, 0, 0), "[::ffff:0:1:2]:8013"),
+        (("fe80::1", 8013, 0, 1), f"[fe80::1%{socket.if_indextoname(1)}]:8013"),
+        (("fe80::1", 8013, 0, 2**31 - 1), "[fe80::1%2147483647]:8013"),
         ((3, 1024), "vsock:3:1024"),
         ("", "unix"),
         (b"\0abstract", "unix"),
@@ -89,3 +95,11 @@ async def test_a_client_on_a_unix_socket_has_no_name(tmp_path: Path) -> None:
                 client, address = plain.accept()
                 client.close()
                 assert peer_name(address) == "unix"
+
+
+def test_an_ipv4_client_of_a_socket_for_both_is_named_as_such() -> None:
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as both:
+        with socket.create_connection(("127.0.0.1", both.getsockname()[1])) as client:
+            accepted, address = both.accept()
+            accepted.close()
+            assert peer_name(address) == f"127.0.0.1:{client.getsockname()[1]}"

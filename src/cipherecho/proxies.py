@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface
 
+from cipherecho.addresses import unmapped
+
 __all__ = ["Proxies"]
 
 _UNIX = "unix"
 
-# Where an IPv6 socket has the addresses of its IPv4 peers: ::ffff:0:0/96, RFC 4291, 2.5.5.2.
+# The network in which an IPv6 socket has its IPv4 peers.
 _MAPPED_BITS = 96
 
 
@@ -46,9 +48,7 @@ class Proxies:
         host = address[0]
         if not self._networks or not isinstance(host, str):  # those of vsock are numbers
             return False
-        peer = ip_address(host.partition("%")[0])
-        # An IPv4 client of a socket that takes both has an address of this form.
-        peer = getattr(peer, "ipv4_mapped", None) or peer
+        peer = ip_address(unmapped(host).partition("%")[0])
         return any(peer in network for network in self._networks)
 
 

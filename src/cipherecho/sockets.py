@@ -9,6 +9,8 @@ from typing import Protocol
 
 import trio
 
+from cipherecho.addresses import unmapped
+
 __all__ = ["is_readable", "peer_name", "plain_listener"]
 
 
@@ -26,13 +28,32 @@ def is_readable(endpoint: _HasDescriptor) -> bool:
 
 
 def peer_name(address: object) -> str:
-    """Return a client's address, as `accept` gives it, for the log; on Unix sockets it has none."""
+    """Return a client's address, as `accept` gives it, for the log; on Unix sockets it has none.
+
+    An IPv4 client of an IPv6 socket has its IPv4 address, and one with a link-local address
+    the zone that says on which link.
+    """
     if not isinstance(address, tuple):
         return "unix"
-    host, port = address[:2]
+    host, port = address[0], address[1]
     if isinstance(host, int):  # a context identifier
         return f"vsock:{host}:{port}"
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if ":" not in host:
+        return f"{host}:{port}"
+    host = unmapped(host)
+    if ":" not in host:
+        return f"{host}:{port}"
+    # Python leaves the zone out of the text of an address since 3.7.
+    zone = f"%{_interface(address[3])}" if len(address) > 3 and address[3] else ""
+    return f"[{host}{zone}]:{port}"
+
+
+def _interface(index: int) -> str:
+    """Return the name of a network interface, or its number if it is gone."""
+    try:
+        return socket.if_indextoname(index)
+    except (OSError, AttributeError):  # nor has every platform the names
+        return str(index)
 
 
 class _Listener(socket.socket):

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 import trio
 
+from cipherecho.addresses import unmapped
 from cipherecho.limits import Limits
 
 __all__ = ["MOST_RECENT_SOURCES", "Source", "Sources", "source_of"]
@@ -17,8 +18,9 @@ MOST_RECENT_SOURCES = 65_536
 """How many sources' recent connections are remembered. That takes some 13 MiB, and who comes
 from more addresses than these within one burst's time is not bounded by a rate for each."""
 
-Source: TypeAlias = str | bytes | int
-"""An IPv4 address, the first 64 bits of an IPv6 one, or the number of a virtual machine."""
+Source: TypeAlias = str | bytes | int | tuple[bytes, int]
+"""An IPv4 address, the first 64 bits of an IPv6 one (with the link, if all links have those
+bits), or the number of a virtual machine."""
 
 # How many tokens are missing in a bucket, and since when no more were taken.
 _Bucket: TypeAlias = tuple[float, float]
@@ -116,6 +118,9 @@ def source_of(address: object) -> Source | None:
     host: str | int = address[0]
     if isinstance(host, int) or ":" not in host:
         return host
-    v6 = IPv6Address(host.partition("%")[0])
-    # An IPv4 client of a socket that takes both has an address of this form.
-    return str(v6.ipv4_mapped) if v6.ipv4_mapped else v6.packed[:_NETWORK_BYTES]
+    host = unmapped(host)
+    if ":" not in host:
+        return host
+    network = IPv6Address(host.partition("%")[0]).packed[:_NETWORK_BYTES]
+    zone: int = address[3] if len(address) > 3 else 0
+    return (network, zone) if zone else network
