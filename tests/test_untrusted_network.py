@@ -28,7 +28,7 @@ from cipherecho.rot13 import Rot13
 from cipherecho.server import serve
 from cipherecho.tally import Tally
 from cipherecho.tls import Certificates, TlsError, TlsSettings, TlsVersion
-from tests.certificates import Authority
+from tests.certificates import ODD, Authority
 from tests.drivers import DRIVERS, check_settled
 from tests.proxy_headers import SIGNATURE, addition, tcp4, tcp6, unix
 from tests.running import (
@@ -322,6 +322,22 @@ def test_a_client_always_hears_what_is_wrong_with_its_certificate(
             assert receive_lines(client, 2) == URYYB
     assert server.tally.refused["TLS handshake"] == 20
     assert refusals(log)[0] == f"'TLS handshake' detail={detail!r}"
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_a_certificate_that_python_can_not_decode_is_one_like_others(
+    kind: str, authority: Authority, log: pytest.LogCaptureFixture
+) -> None:
+    tls = TlsSettings(*authority.write_server(), client_ca=authority.root)
+    with serving(tls) as server:
+        for _ in range(2):
+            trusting = authority.trusting(authority.write_odd_client(kind))
+            with server.secure(trusting) as client:
+                client.sendall(HELLO)
+                assert receive_lines(client, 2) == URYYB
+    assert {record.args["certificate"] for record in log.records if "closed" in record.message} == {
+        ODD[kind]
+    }
 
 
 def test_the_client_may_refuse_the_server(

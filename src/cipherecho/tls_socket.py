@@ -17,18 +17,18 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import chain
 from operator import index
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import trio
+
+from cipherecho.certificate_holder import holder
 
 __all__ = ["TlsHandshakeError", "TlsSocket", "TlsStream", "stream_of"]
 
 log = logging.getLogger("cipherecho")
 
 T = TypeVar("T")
-_Names = tuple[tuple[str, str], ...]
 
 # A record has its kind, its version, and in the last two bytes its length (RFC 8446, 5.1).
 _HEADER_BYTES = 5
@@ -249,17 +249,12 @@ class TlsSocket:
         self._unsent = b""
 
     def peer_subject(self) -> str:
-        """Return whom the client's certificate is for, such as "CN=alice"; nothing without one.
+        """Return whom the client's certificate is for, such as "CN=alice", as far as it tells.
 
-        It may have any characters and any length.
+        It may have any characters and any length; without a certificate it is empty.
         """
-        certificate = self._tls.getpeercert() or {}
-        subject = cast("tuple[_Names, ...]", certificate.get("subject", ()))
-        for kind, name in chain.from_iterable(subject):
-            if kind == "commonName":
-                return f"CN={name}"
-        others = cast("_Names", certificate.get("subjectAltName", ()))
-        return "".join(f"{kind}={name}" for kind, name in others[:1])
+        der = self._tls.getpeercert(binary_form=True)
+        return holder(der) if der else ""
 
 
 class TlsHandshakeError(trio.BrokenResourceError):
