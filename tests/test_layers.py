@@ -137,7 +137,9 @@ ROWS = {
     "extras": row(),
     "metrics": row("__init__", "tally", third_party=["prometheus_client"]),
     "monitoring": Row(
-        frozenset({"connection_task", "endpoint", "listeners", "metrics", "printable"}),
+        frozenset(
+            {"connection_task", "endpoint", "listeners", "metrics", "printable", "recurring"}
+        ),
         frozenset({"h11", "trio"}),
     ),
     "process": server_side(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+import time
 from collections import Counter
 from dataclasses import dataclass
 
@@ -50,6 +51,11 @@ def tally() -> Tally:
     return made
 
 
+def never(failure: Exception) -> None:
+    """Report what is not expected to fail."""
+    raise failure
+
+
 def samples(metrics: Metrics) -> dict[str, float]:
     """Return all numbers of ours, by name and labels, as they are written."""
     text, _ = metrics.exposition()
@@ -61,7 +67,7 @@ def samples(metrics: Metrics) -> dict[str, float]:
 
 
 def test_every_number_of_a_tally_is_told() -> None:
-    metrics = Metrics({"main": Watched(tally(), lambda: 1.8e9)}, lambda: True)
+    metrics = Metrics({"main": Watched(tally(), lambda: 1.8e9)}, lambda: True, never)
     python = platform.python_version()
     assert samples(metrics) == {
         f'cipherecho_build_info{{python_version="{python}",version="{__version__}"}}': 1,
@@ -87,7 +93,7 @@ def test_every_number_of_a_tally_is_told() -> None:
 
 def test_numbers_are_as_of_now() -> None:
     watched, ready = Watched(tally()), True
-    metrics = Metrics({"main": watched}, lambda: ready)
+    metrics = Metrics({"main": watched}, lambda: ready, never)
     before = samples(metrics)
     watched.tally.accepted += 1
     watched.tally.closed["shutdown"] += 1
@@ -102,21 +108,21 @@ def test_numbers_are_as_of_now() -> None:
 
 def test_services_are_told_apart_and_names_are_escaped() -> None:
     names = ["tcp://127.0.0.1:8013", 'quotes " and\nlines \\']
-    metrics = Metrics({name: Watched(Tally()) for name in names}, lambda: True)
+    metrics = Metrics({name: Watched(Tally()) for name in names}, lambda: True, never)
     text, _ = metrics.exposition()
     [lines] = [one for one in parse_text(text.decode()) if one.name == "cipherecho_lines"]
     assert [sample.labels for sample in lines.samples] == [{"service": name} for name in names]
 
 
 def test_no_bound_is_infinite_and_without_tls_nothing_expires() -> None:
-    told = samples(Metrics({"main": Watched(Tally())}, lambda: True))
+    told = samples(Metrics({"main": Watched(Tally())}, lambda: True, never))
     assert told['cipherecho_connections_limit{service="main"}'] == float("inf")
     assert not [name for name in told if "certificate" in name]
 
 
 def test_the_process_is_told_of_too() -> None:
     content = "/proc/self/stat"
-    text = Metrics({}, lambda: True).exposition()[0].decode()
+    text = Metrics({}, lambda: True, never).exposition()[0].decode()
     expected = {"cpu_seconds_total", "open_fds", "max_fds", "resident_memory_bytes"}
     try:
         open(content).close()  # noqa: PTH123
@@ -135,10 +141,34 @@ def test_the_process_is_told_of_too() -> None:
         ("text/plain;version=x", "text/plain; version=0.0.4; charset=utf-8"),
         ("*/*", "text/plain; version=0.0.4; charset=utf-8"),
         ("", "text/plain; version=0.0.4; charset=utf-8"),
+        # What a browser asks for.
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "text/plain; version=0.0.4; charset=utf-8"),
+        # Weights (RFC 9110, 12.4.2), of which 0 is "not acceptable".
+        ("text/plain, application/openmetrics-text;q=0", "text/plain"),
+        ("application/openmetrics-text;version=1.0.0;q=0.000,*/*", "text/plain"),
+        ("application/openmetrics-text; q=0, application/*", "text/plain"),
+        ("application/openmetrics-text;Q=0", "text/plain"),
+        ("application/openmetrics-text;q=0.1,text/plain;q=0.2", "text/plain"),
+        ("text/plain;q=0.1,Application/OpenMetrics-Text;q=0.2", "application/openmetrics-text"),
+        ("text/plain;q=0, */*;q=0.1", "application/openmetrics-text"),
+        ("application/*", "application/openmetrics-text"),
+        # As good as each other: the one that is named more exactly, then the one named first.
+        ("*/*,application/openmetrics-text", "application/openmetrics-text"),
+        ("text/plain,application/openmetrics-text", "text/plain"),
+        ("application/openmetrics-text,text/plain", "application/openmetrics-text"),
+        # Neither; that has its use for a person.
+        ("text/html", "text/plain"),
+        ("*/*;q=0", "text/plain"),
+        # What is no weight, and what is only quoted.
+        ("application/openmetrics-text;q=yes", "text/plain"),
+        ("application/openmetrics-text;q=2", "text/plain"),
+        ('text/x;a=";q=1,application/openmetrics-text"', "text/plain"),
+        ('application/openmetrics-text;a="\\";q=0"', "application/openmetrics-text"),
+        (",;,=,application/openmetrics-text;,", "application/openmetrics-text"),
     ],
 )
 def test_the_reader_has_the_form_that_it_asks_for(accept: str, media_type: str) -> None:
-    metrics = Metrics({"main": Watched(tally(), lambda: 1.8e9)}, lambda: True)
+    metrics = Metrics({"main": Watched(tally(), lambda: 1.8e9)}, lambda: True, never)
     text, given = metrics.exposition(accept)
     assert given.startswith(media_type)
     assert given.isascii()
@@ -150,8 +180,40 @@ def test_the_reader_has_the_form_that_it_asks_for(accept: str, media_type: str) 
     assert len(ours) == 13
 
 
+def test_a_long_field_takes_no_long_time() -> None:
+    metrics = Metrics({}, lambda: True, never)
+    begin = time.process_time()
+    for hostile in (r"\"" * 4000, '"' * 8001, ";q=" * 2700, ",;" * 4000):
+        metrics.exposition(hostile)
+    assert time.process_time() - begin < 1
+
+
+def test_a_number_that_can_not_be_had_is_left_out() -> None:
+    def broken() -> float:
+        raise ZeroDivisionError
+
+    failures: list[Exception] = []
+    tallies = tally(), tally(), tally()
+    tallies[1].traffic = broken  # type: ignore[method-assign, assignment]
+    tallies[2].most = "many"  # type: ignore[assignment]
+    services = {name: Watched(one, lambda: 1.8e9) for name, one in zip("abc", tallies, strict=True)}
+    whole = samples(Metrics({"a": services["a"]}, lambda: True, never))
+    services["c"] = Watched(tallies[2], broken)
+
+    told = samples(Metrics(services, lambda: bool(broken()), failures.append))
+    # The limits are one metric, which can't be written with such a number in it.
+    lost = {"cipherecho_ready", 'cipherecho_connections_limit{service="a"}'}
+    assert whole.items() - told.items() == {(name, whole[name]) for name in lost}
+    assert 'cipherecho_connections_open{service="b"}' in told
+    assert 'cipherecho_lines_total{service="b"}' not in told
+    assert 'cipherecho_sent_bytes_total{service="c"}' in told
+    # Readiness, "many", the four of traffic, and the certificate's.
+    assert [type(failure) for failure in failures].count(ZeroDivisionError) == 6
+    assert len(failures) == 7
+
+
 def test_promtool_finds_nothing_to_complain_of() -> None:
-    text, _ = Metrics({"main": Watched(tally(), lambda: 1.8e9)}, lambda: True).exposition()
+    text, _ = Metrics({"main": Watched(tally(), lambda: 1.8e9)}, lambda: True, never).exposition()
     done = subprocess.run(
         [tool("promtool"), "check", "metrics"],
         input=text,

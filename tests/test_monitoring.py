@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
-import logging
 import os
 import resource
 import socket
@@ -24,11 +24,12 @@ from cipherecho.monitoring import answer, serve_metrics
 from cipherecho.tally import Tally
 
 from .running import PATIENCE, tool
+from .test_metrics import never
 
 TALLY = Tally()
 TALLY.most = 9
 SERVICES = {"main": Watched(TALLY)}
-METRICS = Metrics(SERVICES, lambda: True)
+METRICS = Metrics(SERVICES, lambda: True, never)
 
 
 @asynccontextmanager
@@ -106,21 +107,23 @@ async def test_a_server_that_drains_is_not_ready() -> None:
         assert (response.status, response.body) == (503, b"draining\n")
 
 
-@pytest.mark.parametrize("path", ["/", "/metric", "/metrics/", "*", "/readyz/x"])
+@pytest.mark.parametrize(
+    "path", ["/", "/metric", "/metrics/", "/readyz/x", "http://x", "HTTP://x/"]
+)
 async def test_another_path_is_told_which_there_are(path: str) -> None:
     async with watched() as endpoint:
         response = await ask(endpoint, path)
     assert (response.status, response.body) == (404, b"expected /metrics, /livez or /readyz\n")
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "BREW"])
 async def test_another_method_is_told_which_there_are(method: str) -> None:
     # More than sockets hold: it is discarded, so that the response is not lost to a reset.
     body = bytes(10_000_000) if method == "POST" else None
     async with watched() as endpoint:
         response = await ask(endpoint, "/metrics", method, body)
-    assert (response.status, response.body) == (405, b"expected GET or HEAD\n")
-    assert response.headers["Allow"] == "GET, HEAD"
+    assert (response.status, response.body) == (405, b"expected GET, HEAD or OPTIONS\n")
+    assert response.headers["Allow"] == "GET, HEAD, OPTIONS"
 
 
 async def test_curl_gets_the_same() -> None:
@@ -199,6 +202,36 @@ async def test_head_gets_no_body(autojump_clock: trio.abc.Clock) -> None:
         assert text.endswith(b"\r\n\r\n")
 
 
+# The forms that a target has (RFC 9112, 3.2).
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"GET http://127.0.0.1:9113/livez", 200),
+        (b"GET HTTP://user@[::1]/livez?verbose", 200),
+        (b"GET https://x/livez", 200),
+        (b"HEAD http:///livez", 200),
+        (b"GET http://x?/livez", 404),
+        (b"GET http://x/http://x/livez", 404),
+        (b"GET ftp://x/livez", 400),
+        (b"GET livez", 400),
+        (b"GET x:9113", 400),
+        (b"GET *", 400),
+        (b"CONNECT x:9113", 405),
+        (b"OPTIONS *", 200),
+        (b"OPTIONS /livez", 200),
+        (b"OPTIONS /nothing", 404),
+    ],
+)
+async def test_a_target_in_any_form_is_answered(
+    line: bytes, status: int, autojump_clock: trio.abc.Clock
+) -> None:
+    text = await reply(line + b" HTTP/1.1\r\nHost: elsewhere\r\n\r\n")
+    assert text.startswith(b"HTTP/1.1 %d " % status)
+    assert (b"\r\nAllow: GET, HEAD, OPTIONS\r\n" in text) == (
+        status == 405 or (line.startswith(b"OPTIONS") and status == 200)
+    )
+
+
 @pytest.mark.parametrize(
     ("garbage", "status"),
     [
@@ -271,22 +304,51 @@ async def test_a_reset_ends_nothing_else() -> None:
             assert (await ask(endpoint, "/livez")).status == 200
 
 
-async def test_those_beyond_32_wait_for_a_place(autojump_clock: trio.abc.Clock) -> None:
+async def test_of_more_than_32_the_one_silent_longest_goes() -> None:
     async with watched() as endpoint, AsyncExitStack() as stack:
 
-        async def connect() -> trio.SocketStream:
+        async def connect(data: bytes = b"") -> trio.SocketStream:
             stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+            await stream.send_all(data)
             return await stack.enter_async_context(stream)
 
-        silent = [await connect() for _ in range(32)]
-        client = await connect()
-        await client.send_all(b"GET /livez HTTP/1.0\r\n\r\n")
-        with trio.move_on_after(5) as waiting:
-            await client.receive_some()
+        first = await connect()
+        dribbling = await connect(b"GET /livez HTTP/1.0\r\n")
+        silent = [await connect() for _ in range(30)]
+        assert (await ask(endpoint, "/livez")).status == 200
+        assert await first.receive_some() == b""
+        # A byte more is no request: who keeps on sending such keeps no place by it.
+        await dribbling.send_all(b"X")
+        begin = trio.current_time()
+        for _ in range(100):
+            assert (await ask(endpoint, "/readyz")).status == 200
+            silent.append(await connect())
+        assert trio.current_time() - begin < 5  # whatever the machine does; 0.2 as a rule
+        with suppress(trio.BrokenResourceError):
+            assert await dribbling.receive_some() == b""
+        with trio.move_on_after(0.1) as waiting:
+            await silent[-1].receive_some()
         assert waiting.cancelled_caught
-        await silent.pop().aclose()
-        assert (await client.receive_some()).startswith(b"HTTP/1.1 200 ")
-        assert trio.current_time() < 10  # when the others have had their time
+
+
+async def test_one_that_takes_its_response_is_not_silent() -> None:
+    services = {"x" * 1000 + str(number): Watched(TALLY) for number in range(300)}
+    async with watched(services=services) as endpoint, AsyncExitStack() as stack:
+        reader = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+        async with reader:
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            for _ in range(20):
+                silent = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+                await stack.enter_async_context(silent)
+            await reader.send_all(b"GET /metrics HTTP/1.0\r\n\r\n")
+            response = await reader.receive_some(1)
+            for _ in range(30):
+                silent = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+                await stack.enter_async_context(silent)
+            async for data in reader:
+                response += data
+    head, _, body = response.partition(b"\r\n\r\n")
+    assert b"Content-Length: %d\r\n" % len(body) in head
 
 
 async def test_it_goes_on_once_the_system_has_descriptors_again(
@@ -312,17 +374,81 @@ async def test_it_goes_on_once_the_system_has_descriptors_again(
         await client.aclose()
 
 
-async def test_a_fault_of_ours_is_logged_and_ends_nothing_else(
+class Nobody(BaseException):
+    """What nobody thought of."""
+
+
+FAULTS = [MemoryError(), OSError(errno.EIO, "no luck"), Nobody()]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=repr)
+async def test_a_fault_of_ours_is_logged_and_ends_one_connection(
+    fault: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> bool:
+        raise fault
+
+    async with watched(fail) as endpoint:
+        before = descriptors()
+        for _ in range(40):  # more than there are places
+            with pytest.raises(http.client.RemoteDisconnected):
+                await ask(endpoint, "/readyz")
+        assert (await ask(endpoint, "/livez")).status == 200
+        while descriptors() > before:  # until the last one's end is noticed
+            await trio.sleep(0.01)
+    assert caplog.messages[0] == "internal error on a request for metrics"
+    # The others are told of once a second.
+    assert caplog.messages[1].startswith("internal error again on a request for metrics, as above")
+    assert [bool(record.exc_info) for record in caplog.records].count(True) == 1
+
+
+def descriptors() -> int:
+    """Return how many this process has."""
+    return len(os.listdir("/dev/fd"))  # noqa: PTH208
+
+
+async def test_metrics_that_fail_are_left_out_and_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def expires() -> float:
         raise ZeroDivisionError
 
-    services = {"main": Watched(Tally(), expires)}
-    async with watched(services=services) as endpoint:
-        with pytest.raises(http.client.RemoteDisconnected):
-            await ask(endpoint, "/metrics")
-        assert (await ask(endpoint, "/livez")).status == 200
-    [record] = caplog.records
-    assert record.levelno == logging.ERROR
-    assert record.exc_info
+    async with watched(services={"main": Watched(TALLY, expires)}) as endpoint:
+        for _ in range(3):
+            response = await ask(endpoint, "/metrics")
+            assert response.status == 200
+            assert b'\ncipherecho_connections_limit{service="main"} 9.0\n' in response.body
+            assert b"expiration_timestamp_seconds{" not in response.body
+    first, *again = caplog.records
+    assert first.exc_info
+    assert len(again) == 1  # within a second
+
+
+@pytest.mark.parametrize("fault", FAULTS[:2], ids=repr)
+async def test_what_goes_wrong_in_accepting_is_told_and_tried_again(
+    fault: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    accept, failures = trio.SocketListener.accept, 10
+
+    async def fail_at_first(listener: trio.SocketListener) -> trio.SocketStream:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise fault
+        return await accept(listener)
+
+    monkeypatch.setattr(trio.SocketListener, "accept", fail_at_first)
+    async with open_listeners([TcpEndpoint("127.0.0.1", 0)]) as listeners:
+        async with trio.open_nursery() as nursery:
+            serve = partial(serve_metrics, listeners, {}, ready=lambda: True)
+            [endpoint] = await nursery.start(serve)
+            async with await trio.open_tcp_stream(endpoint.host, endpoint.port) as client:
+                await client.send_all(b"GET /livez HTTP/1.0\r\n\r\n")
+                assert (await client.receive_some()).startswith(b"HTTP/1.1 200 ")
+            nursery.cancel_scope.cancel()
+    # Ten failures, a quarter of a second each.
+    assert len(caplog.messages) == 3
+    assert caplog.messages[0].startswith("can't accept requests for metrics for now: ")

@@ -6,9 +6,11 @@ A request is answered by the event loop that serves the clients too, which is th
 
 from __future__ import annotations
 
-import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 
 import h11
@@ -18,14 +20,13 @@ from cipherecho.connection_task import close_gently
 from cipherecho.endpoint import Endpoint
 from cipherecho.listeners import Listener, endpoint_of, transport_of
 from cipherecho.metrics import Metrics, Watched
-from cipherecho.printable import printable
+from cipherecho.printable import printable, shown
+from cipherecho.recurring import Failures, Seldom
 
 __all__ = ["answer", "serve_metrics"]
 
-log = logging.getLogger("cipherecho")
-
-# So many clients are answered at once; those after them wait in the backlog. A server has
-# few that watch it, and they don't come often: every 15 s or so.
+# So many clients have a connection at once. A server has few that watch it, and they don't come
+# often: every 15 s or so.
 _MOST_CLIENTS = 32
 
 # A client is given so long for all of it. (Prometheus gives us 10 s too, and a Kubernetes
@@ -35,8 +36,14 @@ _SECONDS = 10.0
 # The longest request, up to its body, which nobody reads. (Prometheus sends half a KiB.)
 _MOST_BYTES = 8192
 
-# When the system lets us accept nothing, that is tried again after so long.
+# When nobody can be accepted, that is tried again after so long.
 _RETRY_SECONDS = 0.25
+
+_PATHS = (b"/metrics", b"/livez", b"/readyz")
+_METHODS = (b"GET", b"HEAD", b"OPTIONS")
+
+# The scheme and authority of a target in absolute form, which proxies get (RFC 9112, 3.2.2).
+_BEFORE_PATH = re.compile(rb"https?://[^/?#]*", flags=re.IGNORECASE)
 
 
 async def serve_metrics(
@@ -49,7 +56,12 @@ async def serve_metrics(
     """Answer ``/metrics``, ``/livez`` and ``/readyz`` until cancelled.
 
     Everybody who can connect is answered, and metrics take the event loop for 0.2 ms, or 2
-    with 10,000 connections: listen where only those can connect who watch the server.
+    with 10,000 connections: listen where only those can connect who watch the server.  There
+    are 32 places; when all are taken, whoever connects gets the place of the client that has
+    kept us waiting longest for its request, so that silent ones keep nobody out.
+
+    Nothing that a client does is raised, and what goes wrong in accepting is logged and tried
+    again: what only watches a server does not end it.
 
     Args:
       listeners: where they connect; whoever opened them closes them.  TLS is not spoken here.
@@ -57,59 +69,108 @@ async def serve_metrics(
       ready: returns whether new clients are welcome, so that a load balancer sends some.
       task_status: started with the endpoints of `listeners`, in their order, with the
         ports that the system picked.
-
-    Raises:
-      ExceptionGroup: a listener broke, of the error that says so.  What happens to a
-        connection is never raised.
     """
-    metrics = Metrics(services, ready)
-    places = trio.Semaphore(_MOST_CLIENTS)
-
-    async def serve_one(stream: trio.SocketStream) -> None:
-        try:
-            await answer(stream, metrics, ready)
-        finally:
-            await trio.aclose_forcefully(stream)
-            places.release()
-
-    async def accept(listener: trio.SocketListener) -> None:
-        while True:
-            await places.acquire()
-            nursery.start_soon(serve_one, await _accepted(listener))
-
     async with trio.open_nursery() as nursery:
+        watchers = _Watchers(nursery, services, ready)
         for listener in listeners:
-            nursery.start_soon(accept, transport_of(listener))
+            nursery.start_soon(watchers.accept, transport_of(listener))
         task_status.started([endpoint_of(listener) for listener in listeners])
 
 
-async def _accepted(listener: trio.SocketListener) -> trio.SocketStream:
-    while True:
+class _Watchers:
+    """All who are connected, each served by a task of its own."""
+
+    def __init__(
+        self, nursery: trio.Nursery, services: Mapping[str, Watched], ready: Callable[[], bool]
+    ) -> None:
+        self._nursery = nursery
+        self._failures = Failures(
+            "internal error on a request for metrics",
+            "internal error again on a request for metrics",
+        )
+        self._metrics = Metrics(services, ready, self._failures.report)
+        self._ready = ready
+        self._not_accepted = Seldom()
+        # The one that was heard of longest ago is the first.
+        self._clients: dict[trio.CancelScope, None] = {}
+
+    async def accept(self, listener: trio.SocketListener) -> None:
+        """Accept clients until cancelled, whatever happens."""
+        while True:
+            try:
+                self._welcome(await listener.accept())
+            except Exception as problem:
+                # As a rule the system has run out of descriptors; but whatever it is.
+                self._not_accepted.warn(
+                    "can't accept requests for metrics for now: %(problem)s",
+                    {"problem": _said(problem)},
+                )
+                await trio.sleep(_RETRY_SECONDS)
+
+    def _welcome(self, stream: trio.SocketStream) -> None:
+        """Have a client served, if need be instead of another."""
+        scope = trio.CancelScope()
         try:
-            return await listener.accept()
-        except OSError:
-            # As a rule the system has run out of descriptors; but whatever it is, what only
-            # watches a server must not end it.
-            await trio.sleep(_RETRY_SECONDS)
+            self._nursery.start_soon(self._serve, stream, scope)
+        except BaseException:
+            stream.socket.close()
+            raise
+        if len(self._clients) >= _MOST_CLIENTS:
+            longest = next(iter(self._clients))
+            del self._clients[longest]
+            longest.cancel()
+        self._clients[scope] = None
+
+    async def _serve(self, stream: trio.SocketStream, scope: trio.CancelScope) -> None:
+        """Serve one client: the boundary of all that is done for it."""
+        try:
+            with scope:
+                await answer(stream, self._metrics, self._ready, partial(self._heard, scope))
+        except (trio.Cancelled, KeyboardInterrupt):
+            raise
+        except BaseException as failure:
+            # Without memory for the record there is none.
+            with suppress(Exception):
+                self._failures.report(failure)
+        finally:
+            self._clients.pop(scope, None)
+            stream.socket.close()
+
+    def _heard(self, scope: trio.CancelScope) -> None:
+        """Let a client that has made its request wait for its response behind the silent ones."""
+        if scope in self._clients:
+            del self._clients[scope]
+            self._clients[scope] = None
+
+
+def _said(problem: Exception) -> str:
+    return (isinstance(problem, OSError) and problem.strerror) or shown(problem)
 
 
 async def answer(
-    stream: trio.abc.HalfCloseableStream, metrics: Metrics, ready: Callable[[], bool]
+    stream: trio.abc.HalfCloseableStream,
+    metrics: Metrics,
+    ready: Callable[[], bool],
+    heard: Callable[[], None] = lambda: None,
 ) -> None:
     """Answer one request; what the client does is never raised.
 
     Returns within ten seconds, and the stream is still to be closed then.
+
+    Args:
+      stream: the client's.
+      metrics: what is said of ``/metrics``.
+      ready: returns what is said of ``/readyz``.
+      heard: called when the whole request has come.
     """
     with trio.move_on_after(_SECONDS):
         try:
             connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_MOST_BYTES)
-            if response := await _response(stream, connection, metrics, ready):
+            if response := await _response(stream, connection, metrics, ready, heard):
                 await stream.send_all(response)
                 await close_gently(stream)
         except trio.BrokenResourceError:
             pass
-        except Exception:
-            log.exception("internal error on a request for metrics")
 
 
 async def _response(
@@ -117,6 +178,7 @@ async def _response(
     connection: h11.Connection,
     metrics: Metrics,
     ready: Callable[[], bool],
+    heard: Callable[[], None],
 ) -> bytes:
     """Return the response to the one request of a connection; none if that does not come."""
     try:
@@ -127,6 +189,7 @@ async def _response(
         return _encoded(connection, _Reply(f"{printable(str(error))}\n", status))
     if not isinstance(event, h11.Request):
         return b""
+    heard()
     reply = _reply(event, metrics, ready)
     return _encoded(connection, reply, without_body=event.method == b"HEAD")
 
@@ -136,15 +199,25 @@ class _Reply:
     body: str | bytes
     status: HTTPStatus = HTTPStatus.OK
     media_type: str = "text/plain; charset=utf-8"
+    tells_methods: bool = False
 
 
 def _reply(request: h11.Request, metrics: Metrics, ready: Callable[[], bool]) -> _Reply:
-    """Return what is said to a request of any method for any path."""
-    path = request.target.partition(b"?")[0]
-    if path not in (b"/metrics", b"/livez", b"/readyz"):
-        return _Reply("expected /metrics, /livez or /readyz\n", HTTPStatus.NOT_FOUND)
-    if request.method not in (b"GET", b"HEAD"):
-        return _Reply("expected GET or HEAD\n", HTTPStatus.METHOD_NOT_ALLOWED)
+    """Return what is said to a request of any method for any target."""
+    authority = _BEFORE_PATH.match(request.target)
+    path = request.target[authority.end() if authority else 0 :].partition(b"?")[0] or b"/"
+    if request.method == b"OPTIONS" and (path in _PATHS or path == b"*"):
+        return _Reply("", tells_methods=True)
+    if request.method == b"CONNECT" or (path in _PATHS and request.method not in _METHODS):
+        return _Reply(
+            "expected GET, HEAD or OPTIONS\n", HTTPStatus.METHOD_NOT_ALLOWED, tells_methods=True
+        )
+    if path not in _PATHS:
+        is_path = path.startswith(b"/")
+        return _Reply(
+            "expected /metrics, /livez or /readyz\n",
+            HTTPStatus.NOT_FOUND if is_path else HTTPStatus.BAD_REQUEST,
+        )
     if path == b"/livez":
         return _Reply("alive\n")
     if path == b"/readyz":
@@ -163,8 +236,8 @@ def _encoded(connection: h11.Connection, reply: _Reply, *, without_body: bool = 
         ("Content-Length", str(len(body))),
         ("Connection", "close"),
     ]
-    if reply.status is HTTPStatus.METHOD_NOT_ALLOWED:
-        headers.append(("Allow", "GET, HEAD"))
+    if reply.tells_methods:
+        headers.append(("Allow", b", ".join(_METHODS).decode()))
     head = connection.send(
         h11.Response(status_code=reply.status, reason=reply.status.phrase, headers=headers)
     )
