@@ -481,6 +481,11 @@ def says_nothing(server: Server) -> None:
     assert server.stderr == ""
 
 
+def tells_of_whoever_says_nothing(server: Server) -> None:
+    server.connect().close()
+    server.wait_for_record("received=0 sent=0")
+
+
 def asks_by_tls(server: Server) -> None:
     assert ask_by_tls(server) == b"Hello\nUryyb\n"
 
@@ -592,6 +597,7 @@ SETTINGS = [
     Setting("--sandbox", (), speaks_of_its_sandbox),
     Setting("--log-level", ("error",), says_nothing),
     Setting("--log-format", ("json",), says_it_in_json),
+    Setting("--log-empty", (), tells_of_whoever_says_nothing),
     Setting("--tls-cert", ("FILES/both.pem",), asks_by_tls, others=TLS),
     Setting(
         "--tls-key",

@@ -186,6 +186,7 @@ SETTINGS = [
     limit("grace", 0.5),
     Setting("log-level", '"debug"', ["debug"], lambda made: made.log_level, "debug"),
     Setting("log-format", '"json"', ["json"], lambda made: made.log_format, "json"),
+    Setting("log-empty", "true", [], lambda made: made.services[0].log_empty, True),
     Setting(
         "metrics",
         '"tcp://127.0.0.1:9464"',

@@ -66,7 +66,7 @@ class Lane:
         self.failures: list[BaseException] = []
         self.pace = Pace(cipher)
         self.workers = Workers(2)
-        self.terms = Terms(limits, self.pace, self.workers, self.failures.append)
+        self.terms = Terms(limits, self.pace, self.workers, self.failures.append, log_empty=True)
         self.lane = ExpressLane(self.terms, self.left.append, self._close, self._lose)
         self._session = Session(cipher, max_line=limits.max_line)
         self._sockets: list[socket.socket] = []

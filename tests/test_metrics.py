@@ -45,6 +45,7 @@ def tally() -> Tally:
     made.accepted = 11
     made.refused = Counter({"full": 3, "source rate": 4, "source full": 0})
     made.closed = Counter({"end of input": 5, "idle": 1})
+    made.empty = 4
     made.seconds = 12.5
     made.ended.add(lines=100, rejected=7, received=2600, sent=5200)
     made.open = lambda: [Connection(10), Connection(20)]
@@ -81,6 +82,7 @@ def test_every_number_of_a_tally_is_told() -> None:
         'cipherecho_connections_refused_total{reason="source full",service="main"}': 0,
         'cipherecho_connections_closed_total{reason="end of input",service="main"}': 5,
         'cipherecho_connections_closed_total{reason="idle",service="main"}': 1,
+        'cipherecho_connections_empty_total{service="main"}': 4,
         'cipherecho_connection_seconds_total{service="main"}': 12.5,
         # 100 of those that ended; 10 and 20 of those that are open, 1 rejected of each.
         'cipherecho_lines_total{service="main"}': 130,
@@ -177,7 +179,7 @@ def test_the_reader_has_the_form_that_it_asks_for(accept: str, media_type: str) 
     ours = {one.name: one.type for one in families if one.name.startswith("cipherecho_")}
     assert ours["cipherecho_connections_open"] == "gauge"
     assert ours["cipherecho_lines"] == "counter"
-    assert len(ours) == 13
+    assert len(ours) == 14
 
 
 def test_a_long_field_takes_no_long_time() -> None:

@@ -43,7 +43,9 @@ def told() -> tuple[set[str], set[str]]:
     """Return the names of the metrics of a real exposition, and of their labels."""
     tally = Tally()
     tally.refused["full"] = tally.closed["idle"] = 1
-    text, _ = Metrics({"main": Watched(tally, lambda: 1.8e9)}, lambda: True).exposition()
+    text, _ = Metrics(
+        {"main": Watched(tally, lambda: 1.8e9)}, lambda: True, pytest.fail
+    ).exposition()
     samples = [
         sample
         for family in text_string_to_metric_families(text.decode())

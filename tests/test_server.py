@@ -74,7 +74,11 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    cipher: Cipher | None = None, limits: Limits | None = None, reply: Reply = Reply.BOTH
+    cipher: Cipher | None = None,
+    limits: Limits | None = None,
+    reply: Reply = Reply.BOTH,
+    *,
+    log_empty: bool = False,
 ) -> AsyncIterator[Served]:
     """Run a server; at the end it is shut down, and has to return by itself."""
     with trio.fail_after(PATIENCE):
@@ -88,6 +92,7 @@ async def serving(
                     limits,
                     reply=reply,
                     express=Served.express,
+                    log_empty=log_empty,
                     tally=server.tally,
                     shutdown=server.shutdown,
                     task_status=task_status,  # type: ignore[arg-type]
@@ -182,7 +187,7 @@ async def test_a_reset_at_any_moment_ends_that_connection_alone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG, "cipherecho")
-    async with serving() as server:
+    async with serving(log_empty=True) as server:
         in_backlog = server.connect_now()
         reset(in_backlog)
         sent = [b"", b"mid-line", b"a line\n", b"many lines\n" * 5000]
@@ -219,6 +224,21 @@ async def test_a_reset_in_the_middle_of_a_reply_ends_that_connection_alone(
         await until("reset by the client", caplog.records, 1)
         assert await server.ask(b"Hello\n") == b"Hello\nUryyb\n"
     assert all(record.exc_info is None for record in caplog.records)
+
+
+async def test_who_connects_and_says_nothing_is_counted_and_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "cipherecho")
+    async with serving() as server:
+        server.connect_now().close()
+        reset(server.connect_now())
+        idle = server.connect_now()  # until the server shuts down
+        assert await server.ask(b"") == b""
+        assert await server.ask(b"Hello\n") == b"Hello\nUryyb\n"
+    idle.close()
+    assert (server.tally.closed.total(), server.tally.empty) == (5, 4)
+    assert caplog.text.count("closed: ") == caplog.text.count("lines=1") == 1
 
 
 # TRAPS: line buffers without bound; closing with unread input loses the last reply

@@ -54,6 +54,8 @@ class Terms:
     """Called with what a faulty cipher raised."""
     tally: Tally = field(default_factory=Tally)
     """Where they are counted when they end."""
+    log_empty: bool = False
+    """Whether there is a record of one on which no byte went either way."""
 
 
 class Connection:
@@ -132,6 +134,10 @@ class Connection:
         session = self.session
         traffic.add(session.lines, session.rejected, self.received, self.sent)
 
+    def _is_empty(self) -> bool:
+        """Return whether nothing of the application went either way, be there TLS or not."""
+        return not self.received and not self.sent
+
     def count_end(self, reason: str) -> bool:
         """Count that the connection ended and why; return whether that was not known yet."""
         if self._has_ended:
@@ -139,17 +145,24 @@ class Connection:
         self._has_ended = True
         tally = self.terms.tally
         tally.closed[reason] += 1
+        tally.empty += self._is_empty()
         tally.seconds += trio.current_time() - self._started
         self.add_to(tally.ended)
         return True
 
     def tell_end(self, reason: str) -> None:
-        """Count and log that the connection ended and why, and report a cipher's failure."""
+        """Count and log that the connection ended and why, and report a cipher's failure.
+
+        An empty one is not logged, unless that is asked for: those are mostly of a load balancer
+        that looks whether somebody is there.
+        """
         if not self.count_end(reason):
             return
         if self.session.failure is not None:
             self.terms.report(self.session.failure)
         if not log.isEnabledFor(logging.INFO):
+            return
+        if self._is_empty() and not self.terms.log_empty:
             return
         fields = {
             "peer": self.peer,

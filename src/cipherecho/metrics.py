@@ -259,6 +259,12 @@ _KINDS = (
     ),
     _Kind(
         CounterMetricFamily,
+        "connections_empty",
+        "Connections that were served and have ended without a byte either way.",
+        lambda of: of.tally.empty,
+    ),
+    _Kind(
+        CounterMetricFamily,
         "connection_seconds",
         "How long those that have ended were open, in seconds.",
         lambda of: of.tally.seconds,

@@ -193,6 +193,7 @@ class _Process:
                         reset=service.reset,
                         proxies=service.proxies,
                         express=self._express,
+                        log_empty=service.log_empty,
                         tally=tally,
                         shutdown=self._shutdown,
                     )

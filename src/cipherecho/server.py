@@ -54,6 +54,7 @@ async def serve(
     reset: Reset = Reset.CONNECTION,
     proxies: Proxies | None = None,
     express: bool = True,
+    log_empty: bool = False,
     tally: Tally | None = None,
     shutdown: trio.Event | None = None,
     task_status: trio.TaskStatus[list[Endpoint]] = trio.TASK_STATUS_IGNORED,
@@ -76,6 +77,7 @@ async def serve(
         they speak for; none if None.
       express: answer quiet connections by the express lane, where the platform has what it
         needs; clients see no difference but the speed.
+      log_empty: log the end of every connection, also of those on which no byte went either way.
       tally: where connections are counted, for whoever watches the server.
       shutdown: when it is set, the server accepts what waits in the backlog and no more,
         answers every complete line that it has received, closes its connections, and
@@ -99,6 +101,7 @@ async def serve(
                 proxies or Proxies(),
                 tally or Tally(),
                 express=express,
+                log_empty=log_empty,
             )
             entrances = [
                 server.entrance(one, stack.enter_context(plain_listener(transport_of(one))))
@@ -123,13 +126,14 @@ class _Server:
         tally: Tally,
         *,
         express: bool,
+        log_empty: bool,
     ) -> None:
         self._limits = limits
         failures = Failures(
             "the cipher failed; this is a bug of its plugin", "the cipher failed again"
         )
         self._terms = Terms(
-            limits, Pace(cipher), Workers(limits.max_workers), failures.report, tally
+            limits, Pace(cipher), Workers(limits.max_workers), failures.report, tally, log_empty
         )
         self._faults = Failures(
             "internal error on the connection of %(peer)s",

@@ -28,3 +28,5 @@ class Service:
     """Needed by endpoints that ask for TLS."""
     proxies: Proxies = field(default_factory=Proxies)
     """From whom a PROXY header is required."""
+    log_empty: bool = False
+    """Whether a connection on which no byte went either way leaves a record."""

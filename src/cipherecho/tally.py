@@ -83,6 +83,8 @@ class Tally:
         """Connections that were refused before their first line, by why."""
         self.closed = Counter(dict.fromkeys(_CLOSED, 0))
         """Connections that were served and have ended, by why."""
+        self.empty = 0
+        """Those of them on which no byte went either way."""
         self.seconds = 0.0
         """How long those were open, together."""
         self.ended = Traffic()

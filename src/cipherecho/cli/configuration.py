@@ -55,6 +55,7 @@ LISTENER_KEYS = (
     *(one.name.replace("_", "-") for one in fields(Limits) if one.name != "grace"),
     *_TLS_KEYS,
     "proxy-from",
+    "log-empty",
 )
 """The keys of a listener's table, but for ``url``, which is ``listen`` at the top."""
 
@@ -253,6 +254,7 @@ class _Assembly:
             Reset(settings["reset"].value),
             tls,
             Proxies(settings["proxy-from"].value),
+            log_empty=settings["log-empty"].value,
         )
 
     def _endpoints_unasked(self) -> Sequence[Endpoint]:

@@ -209,6 +209,12 @@ SECTIONS: Mapping[str, list[click.Parameter]] = {
             help="In lines for people, or in JSON for machines.",
         ),
         _ServerOption(
+            "--log-empty",
+            is_flag=True,
+            help="Log connections on which no byte went either way, too: mostly those of load "
+            "balancers that look whether the server is there.",
+        ),
+        _ServerOption(
             "--metrics",
             type=METRICS_ENDPOINT,
             metavar="URL",
