@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -58,13 +59,30 @@ async def test_the_listener_is_still_there_when_the_plain_one_is_closed() -> Non
                 pass
 
 
-async def test_short_replies_do_not_wait_for_more() -> None:
+@pytest.fixture
+async def accepted() -> AsyncIterator[socket.socket]:
+    """What a plain listener has accepted."""
     async with open_listeners([LOOPBACK]) as [listener]:
         with plain_listener(listener) as plain:
             with socket.create_connection(listener.socket.getsockname()):
                 client, _ = plain.accept()
                 with client:
-                    assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                    yield client
+
+
+async def test_short_replies_do_not_wait_for_more(accepted: socket.socket) -> None:
+    assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+async def test_a_client_whose_network_is_gone_is_dead_within_ten_minutes(
+    accepted: socket.socket,
+) -> None:
+    assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    silence, between, number = (
+        accepted.getsockopt(socket.IPPROTO_TCP, option)
+        for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+    )
+    assert silence + between * number <= 600
 
 
 @pytest.mark.parametrize(

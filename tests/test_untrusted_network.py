@@ -764,6 +764,59 @@ def test_sources_are_those_that_proxies_speak_for() -> None:
         server.ask_until(tcp4("192.0.2.1") + HELLO, URYYB)
 
 
+def test_silent_handshakes_have_half_of_the_places_and_make_room(
+    tls: TlsSettings, trusting: ssl.SSLContext, log: pytest.LogCaptureFixture
+) -> None:
+    with serving(tls, Limits(max_connections=10)) as server, ExitStack() as stack:
+        silent = [stack.enter_context(server.connect(ELSEWHERE)) for _ in range(20)]
+        others = [stack.enter_context(server.secure(trusting)) for _ in range(5)]
+        for client in others:
+            client.sendall(HELLO)
+            assert receive_lines(client, 2) == URYYB
+        # The longest waiting went, in silence, each for another that came.
+        assert [remains(client) for client in silent[:16]] == [b""] * 16
+        # One more for each that came before the server knew the one before it to be through.
+        assert 16 <= server.tally.refused["crowded out"] <= 20
+    assert "'crowded out' detail='TLS handshake'" in log.text
+
+
+def test_the_source_with_the_most_silent_handshakes_makes_room(
+    tls: TlsSettings, trusting: ssl.SSLContext
+) -> None:
+    with serving(tls, Limits(max_connections=10)) as server, ExitStack() as stack:
+        patient = stack.enter_context(server.connect())
+        silent = [stack.enter_context(server.connect(ELSEWHERE)) for _ in range(10)]
+        assert [remains(client) for client in silent[:6]] == [b""] * 6
+        with secured(patient, trusting) as client:  # though it is the longest waiting of all
+            client.sendall(HELLO)
+            assert receive_lines(client, 2) == URYYB
+
+
+def test_a_proxied_client_is_its_own_source_in_the_handshake(
+    tls: TlsSettings, trusting: ssl.SSLContext
+) -> None:
+    with serving(tls, Limits(max_connections=6), ["127.0.0.1"]) as server, ExitStack() as stack:
+
+        def begin(source: str, hello: bytes) -> tuple[socket.socket, bytes]:
+            client = stack.enter_context(server.connect())
+            client.sendall(tcp4(source) + hello)
+            return client, client.recv(65_536)  # so the header has been read
+
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        patient = trusting.wrap_bio(incoming, outgoing, server_hostname="localhost")
+        with pytest.raises(ssl.SSLWantReadError):
+            patient.do_handshake()
+        client, hello = begin("192.0.2.1", outgoing.read())
+        flood = [begin("192.0.2.2", CLIENT_HELLO)[0] for _ in range(4)]
+        assert [remains(one) for one in flood[:2]] == [b""] * 2
+        incoming.write(hello)
+        patient.do_handshake()
+        patient.write(HELLO)
+        client.sendall(outgoing.read())
+        incoming.write(client.recv(65_536))
+        assert patient.read(99) == URYYB
+
+
 def test_silent_handshakes_of_one_source_leave_the_others_served(
     tls: TlsSettings, trusting: ssl.SSLContext
 ) -> None:

@@ -45,8 +45,8 @@ class Admission:
         self._seldom: defaultdict[str, Seldom] = defaultdict(Seldom)
         self.places = self._most + MOST_REFUSALS
         """How many clients may still be held, those that are not served included."""
-        self.handshakes = Handshakes(max(1, self._most // 2))
-        """Those that are not through their handshake: half of the places are theirs at most."""
+        # Those that are not through their handshake have half of the places at most.
+        self._handshakes = Handshakes(max(1, self._most // 2))
         self._being_refused = 0
 
     # A semaphore of Trio's costs several times as much, twice for each connection.
@@ -64,10 +64,9 @@ class Admission:
         return client
 
     def _give_back(self, client: Client) -> None:
-        if client.is_admitted:
-            self._tally.serving -= 1
-            if self._sources is not None:
-                self._sources.leave(client.address)
+        if not client.is_served:
+            self._handshakes.end(client)
+        self._count_out(client)
         if client.is_being_refused:
             self._being_refused -= 1
         if not client.is_served:
@@ -88,6 +87,31 @@ class Admission:
         self._tally.serving += 1
         client.is_admitted = True
         return None
+
+    def _count_out(self, client: Client) -> None:
+        if client.is_admitted:
+            client.is_admitted = False
+            self._tally.serving -= 1
+            if self._sources is not None:
+                self._sources.leave(client.address)
+
+    def begin_handshake(self, client: Client, until: float) -> trio.CancelScope:
+        """Count a client that has to shake hands first; return the scope to do that in.
+
+        It is cancelled at `until`, by Trio's clock, or if the client has to make room for others.
+        """
+        scope, crowded_out = self._handshakes.begin(client, until)
+        if crowded_out is not None:
+            self._count_out(crowded_out)
+        return scope
+
+    def end_handshake(self, client: Client) -> bool:
+        """Return whether a client that has done so did not have to make room meanwhile."""
+        return self._handshakes.end(client)
+
+    def hurry_handshakes(self, deadline: float) -> None:
+        """End the handshakes that are not done by `deadline`."""
+        self._handshakes.hurry(deadline)
 
     def may_be_told(self, client: Client) -> bool:
         """Count a refused client among those that are told why, if there are not too many."""

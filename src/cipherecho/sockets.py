@@ -71,14 +71,24 @@ class _Listener(socket.socket):
     type = None  # type: ignore[assignment]
 
 
+# A client whose machine or network is gone is asked after five minutes of silence, and then each
+# minute; with no answer to five, it is dead. Linux would wait for two hours.
+_KEEPALIVE = {"TCP_KEEPIDLE": 300, "TCP_KEEPINTVL": 60, "TCP_KEEPCNT": 5}
+
+
 def plain_listener(listener: trio.SocketListener) -> socket.socket:
     """Return a plain socket that accepts what `listener` does; both are to be closed.
 
     On Linux, what it accepts sends at once and does not wait for more to be sent (Nagle's
-    algorithm is off): that is inherited from the listener.
+    algorithm is off), and is found to be dead within ten minutes, whatever the idle time is:
+    both are inherited from the listener.
     """
     of = listener.socket
     plain = _Listener(of.family, of.type, of.proto, fileno=socket.dup(of.fileno()))
-    with suppress(OSError):  # Unix and vsock sockets never wait
+    with suppress(OSError):  # Unix and vsock sockets never wait, and are never dead
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE.items():
+            if hasattr(socket, name):  # macOS and Windows have their own
+                plain.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
     return plain

@@ -78,24 +78,28 @@ class Welcome:
     def drain(self) -> None:
         """Hurry, since the server shuts down."""
         self._draining = True
-        self._admission.handshakes.hurry(trio.current_time() + _HANDSHAKE_SECONDS_AT_SHUTDOWN)
+        self._admission.hurry_handshakes(trio.current_time() + _HANDSHAKE_SECONDS_AT_SHUTDOWN)
 
     def receive(self, client: Client, certificates: Certificates | None) -> None:
         """Have a client served or refused that was just accepted."""
         if self._proxies is not None and client.address in self._proxies:
-            self._start(client, partial(self._identify, client, certificates))
+            until = self._until()
+            # Begun here and not in the task, so that of a crowd that comes at once, those who
+            # have to go do not keep the others out.
+            scope = self._admission.begin_handshake(client, until)
+            self._start(client, partial(self._identify, client, scope, until, certificates))
             return
         refusal = self._admission.admit(client)
         if refusal is not None:
-            self._admission.refused(client, refusal)
-            if self._admission.may_be_told(client):
+            if self._refuse(client, refusal):
                 self._start(client, partial(self._tell, client, certificates, refusal))
             else:
                 client.leave()
         elif certificates is None:
             self._pass_on(client)
         else:
-            self._start(client, partial(self._secure, client, certificates, self._until()))
+            scope = self._admission.begin_handshake(client, self._until())
+            self._start(client, partial(self._secure, client, scope, certificates))
 
     def _until(self) -> float:
         """Return until when a handshake that begins now may take."""
@@ -104,50 +108,66 @@ class Welcome:
             seconds = min(seconds, _HANDSHAKE_SECONDS_AT_SHUTDOWN)
         return trio.current_time() + seconds
 
-    async def _identify(self, client: Client, certificates: Certificates | None) -> None:
+    async def _identify(
+        self,
+        client: Client,
+        scope: trio.CancelScope,
+        until: float,
+        certificates: Certificates | None,
+    ) -> None:
         """Go on with the client that a proxy speaks for, once it has said who that is."""
-        until = self._until()
-        plain = cast(socket.socket, client.socket)
-        receiving = partial(receive_proxy_header, plain)
-        header = await self._handshake("PROXY header", client, until, receiving)
+        receiving = partial(receive_proxy_header, cast(socket.socket, client.socket))
+        header = await self._handshake("PROXY header", client, scope, receiving)
         if header is None:
             return
         if header.source is not None:  # or it speaks for itself, to see whether we are alive
             client.address = header.source
         refusal = self._admission.admit(client)
         if refusal is not None:
-            self._admission.refused(client, refusal)
-            if self._admission.may_be_told(client):
+            if self._refuse(client, refusal):
                 await self._tell(client, certificates, refusal)
         elif certificates is None:
             self._pass_on(client)
         else:
-            await self._secure(client, certificates, until)
+            scope = self._admission.begin_handshake(client, until)
+            await self._secure(client, scope, certificates)
 
-    async def _secure(self, client: Client, certificates: Certificates, until: float) -> None:
+    async def _secure(
+        self, client: Client, scope: trio.CancelScope, certificates: Certificates
+    ) -> None:
         """Have a client served after its TLS handshake."""
-        plain = cast(socket.socket, client.socket)
-        shaking = partial(shake_hands, plain, certificates.context)
-        secured = await self._handshake("TLS handshake", client, until, shaking)
+        shaking = partial(shake_hands, cast(socket.socket, client.socket), certificates.context)
+        secured = await self._handshake("TLS handshake", client, scope, shaking)
         if secured is not None:
             client.socket = secured
             self._pass_on(client, printable(secured.peer_subject(), _LONGEST_SUBJECT))
 
     async def _handshake(
-        self, part: str, client: Client, until: float, handshake: Callable[[], Awaitable[T]]
+        self,
+        part: str,
+        client: Client,
+        scope: trio.CancelScope,
+        handshake: Callable[[], Awaitable[T]],
     ) -> T | None:
         """Return what comes of a part of the handshake; None, and it is told, if that fails."""
+        result = None
+        problem = "it took too long"
         try:
-            with self._admission.handshakes.under_way(client, until) as waiting:
-                return await handshake()
+            with scope:
+                result = await handshake()
         except PrologueError as error:
-            self._admission.refused(client, part, str(error))
-        else:
-            if waiting.is_crowded_out:
-                self._admission.refused(client, "crowded out", part)
-            else:
-                self._admission.refused(client, part, "it took too long")
-        return None
+            problem = str(error)
+        if not self._admission.end_handshake(client):
+            self._admission.refused(client, "crowded out", part)
+            return None
+        if result is None:
+            self._admission.refused(client, part, problem)
+        return result
+
+    def _refuse(self, client: Client, reason: str) -> bool:
+        """Tell the log that a client is refused; return whether it may be told too."""
+        self._admission.refused(client, reason)
+        return self._admission.may_be_told(client)
 
     def _pass_on(self, client: Client, subject: str = "") -> None:
         """Have a client served from now on."""
