@@ -27,7 +27,6 @@ from cipherecho.cli.parameters import Option, SettingsError
 from cipherecho.cli.root import root
 from cipherecho.coding import new_transform
 from cipherecho.endpoint import TcpEndpoint, UnixEndpoint
-from cipherecho.service import Service
 from tests.certificates import Authority
 from tests.running import COMMAND, Ended, complaint, run, run_shell, started
 
@@ -74,9 +73,9 @@ def written(directory: Path, text: str) -> Path:
 # Each option, from each place that it can come from.
 
 
-def code(service: Service, body: bytes = b"abc") -> bytes:
-    """Return what the cipher of a service makes of a line."""
-    return new_transform(service.cipher)(body)
+def code(made: Configuration, body: bytes = b"abc") -> list[bytes]:
+    """Return what the cipher of each service makes of a line."""
+    return [new_transform(cipher)(body) for cipher in made.ciphers()]
 
 
 @dataclass(frozen=True)
@@ -135,15 +134,15 @@ SETTINGS = [
         "cipher",
         '["caesar:1", "caesar:2"]',
         ["caesar:1", "caesar:2"],
-        lambda made: code(made.services[0]),
-        b"def",
+        code,
+        [b"def"],
     ),
     Setting(
         "decrypt",
         "true",
         [],
-        lambda made: code(made.services[0], b"def"),
-        b"abc",
+        lambda made: code(made, b"def"),
+        [b"abc"],
         'cipher = "caesar:3"',
     ),
     Setting("reset", '"line"', ["line"], lambda made: made.services[0].reset, "line"),
@@ -275,7 +274,7 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
     [service] = made.services
     limits = service.limits
     assert (limits.max_line, limits.max_workers, limits.max_connections) == (3, 2, 1)
-    assert code(service) == b"cde"
+    assert code(made) == [b"cde"]
 
 
 def test_a_table_wins_over_the_top_of_the_file(tmp_path: Path) -> None:
@@ -292,9 +291,10 @@ def test_a_table_wins_over_the_top_of_the_file(tmp_path: Path) -> None:
         cipher = ["caesar:1", "caesar:1"]
         proxy-from = []
     """
-    first, second = configured("--config", str(written(tmp_path, text))).services
+    made = configured("--config", str(written(tmp_path, text)))
+    first, second = made.services
     assert (first.limits.max_line, second.limits.max_line) == (1, 2)
-    assert (code(first), code(second)) == (b"bcd", b"cde")
+    assert code(made) == [b"bcd", b"cde"]
     assert (bool(first.proxies), bool(second.proxies)) == (True, False)
     assert (first.limits.grace, second.limits.grace) == (5, 5)
     assert second.endpoints == (UnixEndpoint("/run/x"), UnixEndpoint("/run/y"))
@@ -316,7 +316,7 @@ def test_options_and_variables_win_over_every_table(
     monkeypatch.setenv("CIPHERECHO_DECRYPT", "no")
     made = configured("--config", str(written(tmp_path, text)), "--max-line", "3")
     assert [one.limits.max_line for one in made.services] == [3, 3]
-    assert [code(one) for one in made.services] == [b"bcd", b"cde"]
+    assert code(made) == [b"bcd", b"cde"]
 
 
 def test_the_file_may_be_named_by_a_variable(

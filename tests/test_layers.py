@@ -81,7 +81,7 @@ ROWS = {
     "sources": server_side("addresses"),
     "certificate": row(),
     "tls": server_side("certificate"),
-    "service": row("cipher", "endpoint", "limits", "proxies", "session", "tls"),
+    "service": row("endpoint", "limits", "proxies", "session", "tls"),
     "recurring": server_side(),
     "sockets": server_side("addresses"),
     "variables": row(),

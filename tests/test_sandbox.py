@@ -130,6 +130,47 @@ class Hostile:
         return errno.errorcode[number].encode() if number else b"done"
 """
 
+# The same, tried by what an import leaves behind: a child and a thread; and by the import.
+ESCAPING = """
+import ctypes
+import errno
+import os
+import threading
+from pathlib import Path
+
+LIBRARY = ctypes.CDLL(str(Path(__file__).with_name("libhostile.so")))
+
+def outcomes():
+    for attempt in os.environ["ATTEMPTS"].splitlines():
+        what, _, argument = attempt.partition(" ")
+        number = getattr(LIBRARY, what)(argument.encode())
+        yield errno.errorcode[number] if number else "done"
+
+def when_asked(asked, answer):
+    os.read(asked, 1)
+    os.write(answer, " ".join(outcomes()).encode())
+
+ENDS = {who: (os.pipe(), os.pipe()) for who in (b"child", b"thread")}
+WHILE_IMPORTED = " ".join(outcomes()).encode()
+
+if os.fork() == 0:
+    (asked, asking), (_, answer) = ENDS[b"child"]
+    os.close(asking)
+    when_asked(asked, answer)
+    os._exit(0)
+
+(asked, _), (_, answer) = ENDS[b"thread"]
+threading.Thread(target=when_asked, args=(asked, answer), name="counting", daemon=True).start()
+
+class Escaping:
+    def encrypt(self, body):
+        if body == b"import":
+            return WHILE_IMPORTED
+        (_, asking), (answered, _) = ENDS[body]
+        os.write(asking, b"?")
+        return os.read(answered, 10_000)
+"""
+
 
 @pytest.fixture(scope="module")
 def landlock() -> int:
@@ -144,6 +185,7 @@ def hostile(landlock: int, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     """The variables with which the server finds the plugin."""
     site = Site(tmp_path_factory.mktemp("site"))
     site.install("acme-hostile", {"hostile": "hostile:Hostile"}, hostile=HOSTILE)
+    site.install("acme-escaping", {"escaping": "escaping:Escaping"}, escaping=ESCAPING)
     (site.path / "hostile.c").write_text(NATIVE)
     words = [tool("gcc"), "-shared", "-fPIC", "-o", "libhostile.so", "hostile.c"]
     subprocess.run(words, cwd=site.path, check=True, timeout=PATIENCE)
@@ -196,6 +238,99 @@ def test_a_hostile_native_plugin_fails_at_each_and_the_server_goes_on(
             assert outcomes == (attempts if sandbox else dict.fromkeys(attempts, "done"))
             # Modules can be imported when they are needed, from wherever some have been.
             assert ask(other, b"import colorsys\n") == b"done\n"
+
+
+@pytest.mark.parametrize("sandbox", [True, False], ids=["sandbox", "no sandbox"])
+def test_what_a_plugin_starts_when_it_is_imported_is_confined_too(
+    sandbox: bool, hostile: dict[str, str], tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_server(("127.0.0.1", 0)) as closed,
+    ):
+        free = closed.getsockname()[1]
+        closed.close()
+        attempts = {
+            f"read_file {secret}": "EACCES",
+            "read_file /etc/shadow": "EACCES",
+            "read_file /proc/self/environ": "EACCES",
+            f"write_file {tmp_path / 'made'}": "EACCES",
+            f"write_file {hostile['PYTHONPATH']}/escaping.py": "EACCES",
+            f"list {tmp_path}": "EACCES",
+            f"connect_out {listener.getsockname()[1]}": "EACCES",
+            f"listen_at {free}": "EACCES",
+            f"send_signal {os.getpid()}": "EPERM",
+            "execute /bin/true": "EACCES",
+        }
+        expected = " ".join(attempts.values() if sandbox else ["done"] * len(attempts))
+        options = ["--cipher", "escaping", "--reply", "cipher", "--listen", "localhost:0"]
+        options += ["--sandbox=require"] if sandbox else []
+        variables = hostile | {"ATTEMPTS": "\n".join(attempts)}
+        with started(COMMAND, *options, variables=variables) as server:
+            assert server.ask(b"import\nchild\nthread\n").decode().splitlines() == [expected] * 3
+
+
+READING = """
+from pathlib import Path
+
+class Reading:
+    def __init__(self, key: str, plain: bool = False):
+        self.key = Path(key).read_bytes()
+
+    def encrypt(self, body):
+        return self.key
+"""
+
+
+def test_a_cipher_reads_the_files_that_its_options_name_and_no_others(
+    landlock: int, tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    Site(site).install("acme-reading", {"reading": "reading:Reading"}, reading=READING)
+    key, other = tmp_path / "key", tmp_path / "other"
+    key.write_text("a key")
+    other.symlink_to(tmp_path / "other.target")
+    (tmp_path / "other.target").write_text("another")
+    config = tmp_path / "cipherecho.toml"
+    config.write_text(f'cipher = ["rot13", "reading:{key}", "reading:plain=yes,key={other}"]')
+    options = ["--config", config, "--sandbox=require", "--listen", "0", "--reply", "cipher"]
+    with started(COMMAND, *options, variables={"PYTHONPATH": str(site)}) as server:
+        assert server.ask(b"Hello\n") == b"another\n"
+    # A directory that is named is not all that is in it.
+    for sandbox in ("", "--sandbox=require"):
+        words = [*filter(None, [sandbox]), "--cipher", f"reading:{tmp_path}/../{tmp_path.name}/key"]
+        assert run(*words, "--check-config", PYTHONPATH=str(site)).status == 0
+    (site / "reading.py").write_text(READING.replace("Path(key)", "Path(key, 'key')"))
+    words = ["--cipher", f"reading:{tmp_path}", "--check-config"]
+    assert run(*words, PYTHONPATH=str(site)).status == 0
+    said = complaint(run(*words, "--sandbox=require", PYTHONPATH=str(site)), 2)
+    assert "cipher reading (acme-reading 1.0, " in said
+    assert "can't be made: PermissionError: " in said
+    assert "in the sandbox" in said
+
+
+def test_ciphers_that_are_no_good_are_told_together(landlock: int, tmp_path: Path) -> None:
+    """Those that metadata tells of with the other problems, and the rest once in the sandbox."""
+    config = tmp_path / "cipherecho.toml"
+    tables = "".join(
+        f'[[listener]]\nurl = "0"\ncipher = "{cipher}"\n'
+        for cipher in ("rot13:5", "rot13:6", "rot13")
+    )
+    config.write_text(f"sandbox = 'require'\n{tables}")
+    words = ["--config", config]
+    early = run(*words, "--check-config", "--max-line", "0", "--cipher", "rot31")
+    assert early.stderr.count("\n") == 2 == early.status
+    assert "did you mean rot13" in early.stderr
+    for check in ([], ["--check-config"]):
+        late = run(*words, *check)
+        assert (late.status, late.stdout) == (2, b"")
+        told = [line for line in late.stderr.splitlines() if line.startswith("cipherecho: ")]
+        assert ["got '5'" in told[0], "got '6'" in told[1]] == [True, True]
+        assert len(told) == 2
+    assert run(*words, "--cipher", "rot13", "--check-config").status == 0
 
 
 def test_a_plugin_that_never_ends_is_ended_in_order(hostile: dict[str, str]) -> None:
@@ -361,16 +496,14 @@ def test_a_thread_that_is_not_confined_is_named(landlock: int) -> None:
 def test_a_server_that_is_refused_says_why_and_does_not_start(
     landlock: int, tmp_path: Path
 ) -> None:
-    source = (
-        "import threading\n\n"
-        "threading.Thread(target=threading.Event().wait, name='counting', daemon=True).start()\n\n"
-        "class Threads:\n    def encrypt(self, body):\n        return body\n"
+    """What runs when Python starts, before us, can have threads."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import threading\n"
+        "threading.Thread(target=threading.Event().wait, name='counting', daemon=True).start()\n"
     )
-    Site(tmp_path).install("acme-ciphers", {"threads": "threads:Threads"}, threads=source)
     if landlock >= 8:
         pytest.skip("this kernel confines all threads")
-    options = ["--cipher", "threads", "--sandbox=require", "--listen", "0"]
-    said = complaint(run(*options, PYTHONPATH=str(tmp_path)), 1)
+    said = complaint(run("--sandbox=require", "--listen", "0", PYTHONPATH=str(tmp_path)), 1)
     assert "threads that were there before are not confined: counting" in said
 
 

@@ -15,17 +15,18 @@ import trio
 
 from cipherecho.admission import MOST_REFUSALS
 from cipherecho.allocation import keep_freed_blocks
+from cipherecho.cipher import Cipher
 from cipherecho.descriptors import allow_descriptors, descriptors_left
 from cipherecho.endpoint import Endpoint
 from cipherecho.listeners import Listener, open_listeners
-from cipherecho.sandbox import Sandbox, confine
+from cipherecho.sandbox import Loading, Sandbox, confine, confine_loading
 from cipherecho.server import serve
 from cipherecho.service import Service
 from cipherecho.service_manager import ServiceManager
 from cipherecho.tally import Tally
 from cipherecho.tls import Certificates, TlsError
 
-__all__ = ["run"]
+__all__ = ["ciphers_in_sandbox", "run"]
 
 log = logging.getLogger("cipherecho")
 
@@ -37,12 +38,14 @@ _SWITCH_INTERVAL_SECONDS = 0.0002
 
 def run(
     services: Sequence[Service],
+    ciphers: Callable[[], Sequence[Cipher]],
     *,
     express: bool,
     announce: Callable[[str, Endpoint], None],
     metrics: Endpoint | None = None,
     drain_delay: float = 0,
     sandbox: Sandbox = Sandbox.OFF,
+    loading: Loading = Loading(),  # noqa: B008 (it can't be changed)
     threads_paused: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> int:
     """Serve all of `services` until signals end it, and return the exit status.
@@ -53,16 +56,19 @@ def run(
     started from a terminal.
 
     Args:
-      services: what is served where.  If they want more connections together than the
-        process may have descriptors, each gets its share.
+      services: where clients are served, and how.  If they want more connections together
+        than the process may have descriptors, each gets its share.
+      ciphers: returns the cipher of each service.  It is called once, when listeners are open
+        and the process has confined itself, so that no plugin is imported before that.
       express: as in :func:`~cipherecho.server.serve`.
       announce: called with "listening" and each endpoint, once clients can connect to all of
         them, and with "metrics" and where those are.
       metrics: where to serve metrics and probes, until all services have ended.
       drain_delay: for how many seconds `/readyz` says no, after the first signal, before
         the services stop accepting.
-      sandbox: whether the process confines itself before the first client is served; see
-        :func:`~cipherecho.sandbox.confine`.
+      sandbox: whether the process confines itself before `ciphers` is called, and further
+        before the first client is served; see :mod:`cipherecho.sandbox`.
+      loading: what `ciphers` reads in the sandbox.
       threads_paused: returns a context in which the caller has no threads.  It is entered
         for the sandbox: what is started afterwards is in it, what was there before is not.
 
@@ -71,6 +77,7 @@ def run(
       SandboxError: the system can't confine the process as it is required.
       TlsError: a certificate or key can't be used.
       VariableError: what a service manager has set in the environment makes no sense.
+      Exception: whatever `ciphers` raises.
     """
     certificates = [
         None if service.tls is None else Certificates(service.tls) for service in services
@@ -80,16 +87,31 @@ def run(
     with ServiceManager() as manager:
         process = _Process(
             services,
+            ciphers,
             certificates,
             express,
             announce,
             metrics,
             drain_delay,
             sandbox,
+            loading,
             threads_paused,
             manager,
         )
         return trio.run(process.run)
+
+
+def ciphers_in_sandbox(
+    ciphers: Callable[[], Sequence[Cipher]], sandbox: Sandbox, loading: Loading
+) -> Sequence[Cipher]:
+    """Return what `ciphers` returns, from a process that has confined itself before, for good.
+
+    Raises:
+      SandboxError: the system can't confine it as it is required.
+      Exception: whatever `ciphers` raises.
+    """
+    trio.run(confine_loading, sandbox, loading)
+    return ciphers()
 
 
 class _Process:
@@ -98,22 +120,26 @@ class _Process:
     def __init__(
         self,
         services: Sequence[Service],
+        ciphers: Callable[[], Sequence[Cipher]],
         certificates: Sequence[Certificates | None],
         express: bool,
         announce: Callable[[str, Endpoint], None],
         metrics: Endpoint | None,
         drain_delay: float,
         sandbox: Sandbox,
+        loading: Loading,
         threads_paused: Callable[[], AbstractContextManager[None]],
         manager: ServiceManager,
     ) -> None:
         self._services = services
+        self._make_ciphers = ciphers
         self._certificates = certificates
         self._express = express
         self._announce = announce
         self._metrics = metrics
         self._drain_delay = drain_delay
         self._sandbox = sandbox
+        self._loading = loading
         self._threads_paused = threads_paused
         self._manager = manager
         self._ready = False
@@ -138,10 +164,11 @@ class _Process:
                     )
                 ]
                 watching = await opened([self._metrics] if self._metrics else [])
-                if self._sandbox is not Sandbox.OFF:
-                    await self._confine()
+                ciphers = await self._ciphers()
                 async with trio.open_nursery() as nursery:
-                    endpoints = await nursery.start(self._serve, entrances, nursery.cancel_scope)
+                    endpoints = await nursery.start(
+                        self._serve, entrances, ciphers, nursery.cancel_scope
+                    )
                     if watching:
                         await self._watch(nursery, watching)
                     # A terminal that is closed sends the same signal, to end what it has started.
@@ -157,13 +184,20 @@ class _Process:
                     return status
         return 0
 
-    async def _confine(self) -> None:
-        """Give up all that is not needed to serve those who connect from now on."""
+    async def _ciphers(self) -> Sequence[Cipher]:
+        """Return the ciphers, in a sandbox that has nothing more than those who connect need."""
+        if self._sandbox is Sandbox.OFF:
+            return self._make_ciphers()
         if self._metrics:
             # Modules may be read later, but not the system's libraries that some need.
             import cipherecho.monitoring  # noqa: F401
+        renewable = list(self._renewable())
         with self._threads_paused():
-            await confine(self._sandbox, self._renewable())
+            await confine_loading(self._sandbox, self._loading, renewable)
+        ciphers = self._make_ciphers()
+        with self._threads_paused():
+            await confine(self._sandbox, renewable, again=True)
+        return ciphers
 
     def _renewable(self) -> Iterator[Path]:
         """Yield the files that are read again when that is asked for."""
@@ -175,19 +209,22 @@ class _Process:
     async def _serve(
         self,
         entrances: Sequence[Sequence[Listener]],
+        ciphers: Sequence[Cipher],
         everything: trio.CancelScope,
         task_status: trio.TaskStatus[list[Endpoint]],
     ) -> None:
         """Run all services; when they have shut down, the rest need not go on."""
         endpoints: list[Endpoint] = []
         async with trio.open_nursery() as serving:
-            for service, listeners in zip(_with_shares(self._services), entrances, strict=True):
+            for service, cipher, listeners in zip(
+                _with_shares(self._services), ciphers, entrances, strict=True
+            ):
                 tally = Tally()
                 theirs = await serving.start(
                     partial(
                         serve,
                         listeners,
-                        service.cipher,
+                        cipher,
                         service.limits,
                         reply=service.reply,
                         reset=service.reset,

@@ -56,6 +56,11 @@ class Entry:
     """What brings it. Its metadata is read when it is first needed."""
 
     @property
+    def module(self) -> str:
+        """The name of the module that has its factory."""
+        return self.value.partition(":")[0].strip()
+
+    @property
     def package(self) -> str:
         """The name of the distribution."""
         return self.distribution.name

@@ -1,19 +1,23 @@
-"""The sandbox: what a server that runs need not do any more is taken away from it.
+"""The sandbox: what a server need not do any more is taken away from it.
 
 Plugins run in the server's process, and native code can do whatever the process can.  So
-once sockets are open and files are read, the kernel is asked to refuse the rest, to every
-thread and for good.
+once sockets are open, and before the first plugin is imported, the kernel is asked to refuse
+the rest, to every thread and its children, and for good.  When ciphers are made, what only
+that needed goes too.
 """
 
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import logging
 import os
+import stat
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -29,7 +33,16 @@ from cipherecho.landlock import (
     version,
 )
 
-__all__ = ["Sandbox", "SandboxError", "confine", "import_directories", "left_over", "shortcomings"]
+__all__ = [
+    "Loading",
+    "Sandbox",
+    "SandboxError",
+    "confine",
+    "confine_loading",
+    "import_directories",
+    "left_over",
+    "shortcomings",
+]
 
 log = logging.getLogger("cipherecho")
 
@@ -77,14 +90,102 @@ _OWN_FILES = (
     ("/proc/self/stat", READ_FILE),
     ("/proc/stat", READ_FILE),
     (os.devnull, READ_FILE | WRITE_FILE),
+    # The names alone, to look for threads that are not confined.
+    ("/proc/self/task", READ_DIR),
+)
+
+# What modules need while they are imported, besides other modules. Nobody keeps a secret
+# there.
+_LOADING_TREES = (
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib32",
+    "/usr/lib64",
+    "/usr/local/lib",
+    "/usr/local/lib64",
+    "/usr/share/locale",
+    "/usr/share/zoneinfo",
+    "/sys/devices/system/cpu",
+)
+_LOADING_FILES = (
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    # A library with an OpenSSL of its own does without its settings, but not if they are there
+    # and can't be read.
+    "/etc/pki/tls/openssl.cnf",
+    "/etc/ssl/openssl.cnf",
+    "/usr/local/ssl/openssl.cnf",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/zero",
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/proc/self/maps",
+    "/proc/self/status",
+    "/proc/sys/vm/overcommit_memory",
 )
 
 # So long may idle threads take to be restricted together, which takes milliseconds.
 _GATHERING_SECONDS = 10.0
 
 
+@dataclass(frozen=True)
+class Loading:
+    """What plugins may read while ciphers are made of them."""
+
+    modules: Collection[str] = ()
+    """Top-level modules that will be imported. They may come from anywhere; others come from
+    where Python looks for them, but not from where it was started."""
+    named: Collection[str] = ()
+    """What may name a file, as an option of a cipher may. Those that are files can be read;
+    directories can't, so that no "/" opens everything."""
+
+
+async def confine_loading(
+    sandbox: Sandbox,
+    loading: Loading,
+    files: Iterable[Path] = (),
+    *,
+    available: int | None = None,
+) -> None:
+    """Take away what nobody needs who imports plugins and makes ciphers; log what is missing.
+
+    From then on, no thread of the process, and no child of it, can write, listen, connect,
+    execute or signal others.  Modules can be imported, and libraries loaded.  :func:`confine`
+    has to follow, and says the rest about both.
+
+    Args:
+      sandbox: whether to go on with less than all.
+      loading: what is read for it besides.
+      files: as for :func:`confine`.
+      available: likewise.
+
+    Raises:
+      SandboxError: something is missing that is required; the process may be confined
+        in part.
+    """
+    trees = [*_importable(loading.modules), *map(Path, _LOADING_TREES)]
+    named = list(_files_among(loading.named))
+    renewed = _directories_of(files)
+    rules = _Rules(
+        [*trees, *_library_directories()], [*map(Path, _LOADING_FILES), *named, *renewed]
+    )
+    available, _ = await _confine(sandbox, rules, available)
+    if available:
+        log.info(
+            "ciphers are made in a sandbox: landlock=%(version)d files=%(files)s",
+            {"version": available, "files": os.pathsep.join(map(str, named)) or "-"},
+        )
+
+
 async def confine(
-    sandbox: Sandbox, files: Iterable[Path] = (), *, available: int | None = None
+    sandbox: Sandbox,
+    files: Iterable[Path] = (),
+    *,
+    available: int | None = None,
+    again: bool = False,
 ) -> None:
     """Take away what can be taken from all threads of the process, and log what is left.
 
@@ -100,34 +201,70 @@ async def confine(
       files: may be read again, and what replaces them: so may all that is beneath the
         directories that have them.
       available: the version of Landlock's ABI that there is; the kernel is asked if None.
+      again: whether :func:`confine_loading` was called before.  Threads that were started
+        since are confined by that, and what is missing was told.
 
     Raises:
       SandboxError: something is missing that is required; the process may be confined
         in part.
     """
+    modules, renewed = import_directories(), _directories_of(files)
+    available, threads = await _confine(sandbox, _Rules(modules, renewed), available, again=again)
+    if not available:
+        return
+    log.info(
+        "in a sandbox: landlock=%(version)d readable=%(readable)s",
+        {
+            "version": available,
+            "readable": os.pathsep.join(map(str, _outermost([*modules, *renewed]))),
+        },
+    )
+    log.info("the sandbox leaves: %(left)s", {"left": ", ".join(left_over(available))})
+    if threads:
+        log.info(
+            "threads of plugins can still read what ciphers were made of: %(threads)s",
+            {"threads": ", ".join(threads)},
+        )
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """What stays readable, besides files of the process itself."""
+
+    trees: Collection[Path]
+    """With all that is beneath, if they are directories, and those can be listed."""
+    files: Collection[Path]
+    """Likewise, but they can't be listed."""
+
+
+async def _confine(
+    sandbox: Sandbox, rules: _Rules, available: int | None, *, again: bool = False
+) -> tuple[int, Sequence[str]]:
+    """Restrict the threads, and log what is missing.
+
+    Returns the version of Landlock, or 0 if nothing was taken away; and with `again`, the
+    names of the threads that only the first time reached.
+
+    Raises:
+      SandboxError: something is missing that is required.
+    """
     if available is None:
         available = version()
-    modules, renewed = import_directories(), _directories_of(files)
     problem, threads = "", []
     if available:
         try:
-            threads = await _restrict(modules, renewed, available)
+            threads = await _restrict(rules, available)
         except OSError as error:
             problem = str(error.strerror)
-    missing = shortcomings(available, threads, problem)
+    if again:
+        missing = shortcomings(available, (), problem) if problem else []
+    else:
+        missing = shortcomings(available, threads, problem)
     if missing and sandbox is Sandbox.REQUIRE:
         raise SandboxError(missing)
-    if available and not problem:
-        log.info(
-            "in a sandbox: landlock=%(version)d readable=%(readable)s",
-            {
-                "version": available,
-                "readable": os.pathsep.join(map(str, _outermost([*modules, *renewed]))),
-            },
-        )
-        log.info("the sandbox leaves: %(left)s", {"left": ", ".join(left_over(available))})
     for one in missing:
         log.warning("the sandbox is not complete: %(missing)s", {"missing": one})
+    return (0 if problem else available), threads
 
 
 def shortcomings(available: int, threads: Collection[str] = (), problem: str = "") -> list[str]:
@@ -181,6 +318,49 @@ def import_directories() -> list[Path]:
     return _outermost(one for one in found if one.is_absolute() and one.exists())
 
 
+def _importable(modules: Iterable[str]) -> list[Path]:
+    """Return the directories that can be imported from: `modules`, and what those import."""
+    path = [entry for entry in sys.path if entry]
+    # The first is where the script is, or where Python was started. It counts only if something
+    # comes from there.
+    if not sys.flags.safe_path and sys.path[0] not in os.environ.get("PYTHONPATH", "").split(
+        os.pathsep
+    ):
+        path = path[1:] if sys.path[0] else path
+    found = [*map(Path, path), *import_directories()]
+    for name in modules:
+        # To find one at the top imports nothing.
+        with suppress(ImportError, ValueError, AttributeError):
+            spec = importlib.util.find_spec(name)
+            if spec and spec.submodule_search_locations:
+                found += map(Path, spec.submodule_search_locations)
+            elif spec and spec.origin:
+                found.append(Path(spec.origin))
+    return _outermost(one for one in found if one.is_absolute() and one.exists())
+
+
+def _library_directories() -> Iterator[Path]:
+    """Yield the directories of shared libraries that this system and this process have besides."""
+    for directory in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep):
+        if directory:
+            yield Path(directory)
+    with suppress(OSError):
+        for file in Path("/etc/ld.so.conf.d").glob("*.conf"):  # ldconfig(8)
+            for line in file.read_text(errors="replace").splitlines():
+                if line.startswith("/"):
+                    yield Path(line.strip())
+    # Where Python's own is, if that is not one of the system's.
+    yield Path(sys.base_prefix) / "lib"
+
+
+def _files_among(texts: Iterable[str]) -> Iterator[Path]:
+    """Yield those that are paths of something that is there, and is no directory."""
+    for text in texts:
+        with suppress(OSError, ValueError):
+            if not stat.S_ISDIR(os.stat(text).st_mode):  # noqa: PTH116 (not every text is a Path)
+                yield Path(text)
+
+
 def _directories_of(files: Iterable[Path]) -> list[Path]:
     """Return where files are, and where they are really: a link may be replaced, or its target."""
     return [parent for file in files for parent in (file.absolute().parent, file.resolve().parent)]
@@ -192,7 +372,7 @@ def _outermost(paths: Iterable[Path]) -> list[Path]:
     return sorted(path for path in every if every.isdisjoint(path.parents))
 
 
-async def _restrict(modules: Iterable[Path], renewed: Iterable[Path], available: int) -> list[str]:
+async def _restrict(rules: _Rules, available: int) -> list[str]:
     """Restrict the threads; return the names of those that could not be.
 
     Raises:
@@ -206,9 +386,9 @@ async def _restrict(modules: Iterable[Path], renewed: Iterable[Path], available:
     with Ruleset(available) as ruleset:
         for name, rights in _OWN_FILES:
             _allow(ruleset, name, rights)
-        for path in modules:
+        for path in rules.trees:
             _allow(ruleset, path, READ_FILE | READ_DIR)
-        for path in renewed:
+        for path in rules.files:
             _allow(ruleset, path, READ_FILE)
         restricted = {threading.get_native_id()}
 

@@ -1,11 +1,10 @@
-"""What is served, where, and on what terms: the settings of one service."""
+"""Where clients are served, and on what terms: the settings of one service."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cipherecho.cipher import Cipher
 from cipherecho.endpoint import Endpoint
 from cipherecho.limits import Limits
 from cipherecho.proxies import Proxies
@@ -17,10 +16,9 @@ __all__ = ["Service"]
 
 @dataclass(frozen=True)
 class Service:
-    """A cipher at some endpoints, with limits of its own; one process may have several."""
+    """What a cipher is served with at some endpoints; one process may have several services."""
 
     endpoints: Sequence[Endpoint]
-    cipher: Cipher
     limits: Limits = field(default_factory=Limits)
     reply: Reply = Reply.BOTH
     reset: Reset = Reset.CONNECTION

@@ -7,8 +7,9 @@ the file; an option of the environment or the command line wins over every table
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from cipherecho.extras import ExtraMissingError, require
 from cipherecho.limits import Limits
 from cipherecho.printable import printable, shown
 from cipherecho.proxies import Proxies
-from cipherecho.sandbox import Sandbox
+from cipherecho.sandbox import Loading, Sandbox
 from cipherecho.service import Service
 from cipherecho.session import Reply, Reset
 from cipherecho.specification import SelectionError
@@ -59,6 +60,11 @@ LISTENER_KEYS = (
 )
 """The keys of a listener's table, but for ``url``, which is ``listen`` at the top."""
 
+_IN_SANDBOX = (
+    "; in the sandbox, a plugin can read modules, the system's libraries, and files that its "
+    "options name"
+)
+
 _TOP = {key: key for key in ("listen", *LISTENER_KEYS, *PROCESS_KEYS)}
 _TABLE = {key: key for key in LISTENER_KEYS} | {"url": "listen"}
 
@@ -68,6 +74,9 @@ class Configuration:
     """What a process serves, and what it is told about itself."""
 
     services: Sequence[Service]
+    ciphers: Callable[[], Sequence[Cipher]]
+    """Returns the cipher of each service. With a sandbox they are made then, in it, and
+    SettingsError has all that is wrong with them; else they are there."""
     summary: str
     """What is served where, in lines for people, without keys."""
     express: bool
@@ -77,6 +86,8 @@ class Configuration:
     drain_delay: float
     """In seconds."""
     sandbox: Sandbox
+    loading: Loading
+    """What `ciphers` reads."""
 
 
 class _Setting(NamedTuple):
@@ -93,7 +104,8 @@ _Layer = dict[str, _Setting]
 def configuration_of(ctx: click.Context) -> Configuration:
     """Return what the options in `ctx`, the environment and the file ask for.
 
-    Ciphers and certificates are loaded for it; no socket is opened.
+    Certificates are loaded for it, and ciphers if there is to be no sandbox; no socket is
+    opened.
 
     Raises:
       SettingsError: with all that is wrong.
@@ -126,24 +138,28 @@ class _Assembly:
     def configuration(self) -> Configuration:
         top, tables = self._read(self._given.get("config"))
         layers = [self._merged(top, table) for table in tables or [{}]]
-        services = [service for layer in layers if (service := self._service(layer))]
+        services = [self._service(layer) for layer in layers]
+        process = self._merged(top)
+        sandbox = Sandbox(process["sandbox"].value)
+        ciphers, loading = self._ciphers_or_loading(sandbox, layers)
         self._refuse_duplicates(layers)
         if not self._problems:  # or a mistake elsewhere may be why nothing uses them
             self._refuse_unused_tls(services, [top, *tables, self._given])
-        process = self._merged(top)
         if process["metrics"].value is not None:
             self._require_metrics(process["metrics"].where)
         if self._problems:
             raise SettingsError(dict.fromkeys(self._problems))
         return Configuration(
             services,
+            ciphers,
             "\n".join(map(_summary, services, layers)),
             express=not process["no-express"].value,
             log_level=process["log-level"].value,
             log_format=process["log-format"].value,
             metrics=process["metrics"].value,
             drain_delay=process["drain-delay"].value,
-            sandbox=Sandbox(process["sandbox"].value),
+            sandbox=sandbox,
+            loading=loading,
         )
 
     def _refuse(self, where: str, problem: object) -> None:
@@ -238,17 +254,13 @@ class _Assembly:
 
     # What it comes to.
 
-    def _service(self, settings: _Layer) -> Service | None:
+    def _service(self, settings: _Layer) -> Service:
         listen = settings["listen"]
         endpoints = listen.value if listen.where else self._endpoints_unasked()
         tls = self._tls(endpoints, settings)
-        cipher = self._cipher(settings)
-        if cipher is None:
-            return None
         limits = {one.name: settings[one.name.replace("_", "-")].value for one in fields(Limits)}
         return Service(
             endpoints,
-            cipher,
             Limits(**limits),
             Reply(settings["reply"].value),
             Reset(settings["reset"].value),
@@ -265,13 +277,50 @@ class _Assembly:
             self._refuse("", error)
             return []
 
-    def _cipher(self, settings: _Layer) -> Cipher | None:
-        chain, where = settings["cipher"]
-        try:
-            return self._registry.load_chain(chain, decrypt=settings["decrypt"].value)
-        except SelectionError as error:
-            self._refuse(where, error)
-            return None
+    def _ciphers_or_loading(
+        self, sandbox: Sandbox, layers: Iterable[_Layer]
+    ) -> tuple[Callable[[], Sequence[Cipher]], Loading]:
+        """Return what returns the ciphers, and what is read for it.
+
+        In a sandbox, plugins are imported later; until then, their metadata has to do.
+        """
+        if sandbox is Sandbox.OFF:
+            ciphers = self._ciphers(layers)
+            return lambda: ciphers, Loading()
+        modules, values = set(), []
+        for settings in layers:
+            specifications, where = settings["cipher"]
+            for one in specifications:
+                values += [one.first or "", *(value for _, value in one.options)]
+                try:
+                    entry = self._registry.find(one.name, one.distribution)
+                except SelectionError as error:
+                    self._refuse(where, error)
+                else:
+                    modules.add(entry.module.partition(".")[0])
+        return partial(self._ciphers_late, layers), Loading(modules, values)
+
+    def _ciphers(self, layers: Iterable[_Layer], *, late: bool = False) -> Sequence[Cipher]:
+        """Return the ciphers of those whose plugins do not fail."""
+        ciphers = []
+        for settings in layers:
+            specifications, where = settings["cipher"]
+            try:
+                cipher = self._registry.load_chain(
+                    specifications, decrypt=settings["decrypt"].value
+                )
+            except SelectionError as error:
+                hint = _IN_SANDBOX if late and isinstance(error.__cause__, PermissionError) else ""
+                self._refuse(where, f"{error}{hint}")
+            else:
+                ciphers.append(cipher)
+        return ciphers
+
+    def _ciphers_late(self, layers: Iterable[_Layer]) -> Sequence[Cipher]:
+        ciphers = self._ciphers(layers, late=True)
+        if self._problems:
+            raise SettingsError(dict.fromkeys(self._problems))
+        return ciphers
 
     def _tls(self, endpoints: Iterable[Endpoint], settings: _Layer) -> TlsSettings | None:
         with_tls = next((one for one in endpoints if one.tls), None)
@@ -381,6 +430,6 @@ def _unknown(key: str, keys: Mapping[str, str]) -> str:
 
 def _summary(service: Service, settings: _Layer) -> str:
     """Return a line for each endpoint of a service."""
-    chain = ", ".join(one.name for one in settings["cipher"].value)
-    what = f"{chain}, decrypting" if settings["decrypt"].value else chain
+    names = ", ".join(one.name for one in settings["cipher"].value)
+    what = f"{names}, decrypting" if settings["decrypt"].value else names
     return "\n".join(f"{endpoint}: {what}" for endpoint in service.endpoints)

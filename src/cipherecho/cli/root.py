@@ -93,11 +93,13 @@ def root(ctx: click.Context, /, *, check_config: bool, **_: Any) -> int | None:
 
     with redirect_stdout(sys.stderr):  # a plugin may print, but not there
         configuration = configuration_of(ctx)
+    from cipherecho.cli.serve import check_ciphers, serve_command
+
     if check_config:
+        with redirect_stdout(sys.stderr):
+            check_ciphers(configuration)
         click.echo(f"configuration ok\n{configuration.summary}")
         return 0
-    from cipherecho.cli.serve import serve_command
-
     return serve_command(configuration)
 
 

@@ -12,11 +12,12 @@ from cipherecho.cli.configuration import Configuration
 from cipherecho.cli.log import LogFormat, logging_to_stderr
 from cipherecho.cli.parameters import SettingsError
 from cipherecho.endpoint import Endpoint
-from cipherecho.process import run
+from cipherecho.process import ciphers_in_sandbox, run
+from cipherecho.sandbox import Sandbox
 from cipherecho.tls import TlsError
 from cipherecho.variables import VariableError
 
-__all__ = ["serve_command"]
+__all__ = ["check_ciphers", "serve_command"]
 
 log = logging.getLogger("cipherecho")
 
@@ -25,8 +26,9 @@ def serve_command(configuration: Configuration) -> int:
     """Serve until a signal ends it; return the exit status.
 
     Raises:
-      SettingsError: a certificate has changed since it was looked at, or what a service
-        manager has set in the environment makes no sense.
+      SettingsError: a certificate has changed since it was looked at, what a service
+        manager has set in the environment makes no sense, or a cipher can't be made in the
+        sandbox.
     """
     announce = partial(_announce, None if sys.stdout is None else sys.stdout.fileno())
     with (
@@ -38,15 +40,27 @@ def serve_command(configuration: Configuration) -> int:
         try:
             return run(
                 configuration.services,
+                configuration.ciphers,
                 express=configuration.express,
                 announce=announce,
                 metrics=configuration.metrics,
                 drain_delay=configuration.drain_delay,
                 sandbox=configuration.sandbox,
+                loading=configuration.loading,
                 threads_paused=log_paused,
             )
         except (TlsError, VariableError) as error:
             raise SettingsError([str(error)]) from error
+
+
+def check_ciphers(configuration: Configuration) -> None:
+    """Make the ciphers, in the sandbox if there is to be one; the process stays in it.
+
+    Raises:
+      SettingsError: they can't be made.
+    """
+    if configuration.sandbox is not Sandbox.OFF:
+        ciphers_in_sandbox(configuration.ciphers, configuration.sandbox, configuration.loading)
 
 
 def _announce(stdout: int | None, what: str, endpoint: Endpoint) -> None:

@@ -250,9 +250,9 @@ SECTIONS: Mapping[str, list[click.Parameter]] = {
             flag_value="on",
             default="false",
             metavar="[require]",
-            help="Give up files, connecting and programs once it listens, on Linux (Landlock), so "
-            "that no plugin has them. Say what could not be given up, or, with --sandbox=require, "
-            "do not start then.",
+            help="Give up files, connecting and programs before any plugin is imported, on Linux "
+            "(Landlock). Say what could not be given up, or, with --sandbox=require, do not start "
+            "then.",
         ),
     ],
     "Settings": [
