@@ -1,0 +1,22 @@
+"""What all tests have in common, those of the plugins and the examples in docstrings included."""
+
+from __future__ import annotations
+
+import signal
+
+# Python itself ignores these, and gives its children the default.
+_PYTHONS_OWN = {getattr(signal, name, None) for name in ("SIGPIPE", "SIGXFSZ", "SIGXFZ")}
+
+
+def pytest_configure() -> None:
+    """Have no program under test inherit that a signal is ignored.
+
+    A shell has its background jobs ignore SIGINT, and `nohup` SIGHUP.  The tests send such
+    signals to the programs that they start.  For pytest itself nothing changes.
+    """
+    for number in signal.valid_signals() - _PYTHONS_OWN:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            # Handlers are not inherited, and this one does as little.
+            signal.signal(number, lambda number, frame: None)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
