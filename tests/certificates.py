@@ -97,6 +97,8 @@ class Authority:
     def trusting(self, certificate: tuple[Path, Path] | None = None) -> ssl.SSLContext:
         """Return what a client needs that trusts this root, and shows `certificate` if asked."""
         context = ssl.create_default_context(cafile=self.root)
+        # Builds of Python differ in whether clients notice an end that TLS did not tell of.
+        context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
         if certificate is not None:
             context.load_cert_chain(*certificate)
         return context
