@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -223,6 +224,11 @@ class Server:
         """Send it a signal, wait for its end, and return its status."""
         self.process.send_signal(number)
         return self.wait()
+
+    def stop_at_once(self, number: int = signal.SIGTERM) -> int:
+        """Send it another signal, so late that it is another wish, and do as `stop` does."""
+        time.sleep(0.15)
+        return self.stop(number)
 
     def kill(self) -> None:
         """End it at once, if it has not ended."""

@@ -230,7 +230,7 @@ def test_a_second_signal_ends_it_at_once(first: int, second: int) -> None:
     with serving("--grace", "600", "--write-timeout", "600") as server, never_reading(server):
         server.process.send_signal(first)
         server.wait_for_record("shutting down")
-        assert server.stop(second) == 128 + second
+        assert server.stop_at_once(second) == 128 + second
 
 
 # Wrong use: status 2, in a line or two, before any socket is open.
@@ -559,7 +559,7 @@ def serves_while_it_is_not_ready(server: Server) -> None:
         pass
     with socket.create_connection(("127.0.0.1", int(port)), PATIENCE) as client:
         assert ask(client, b"Hello\n") == b"Hello\nUryyb\n"
-    assert server.stop() == 128 + signal.SIGTERM
+    assert server.stop_at_once() == 128 + signal.SIGTERM
 
 
 TLS = {"CIPHERECHO_LISTEN": "tls://127.0.0.1:0", "CIPHERECHO_TLS_CERT": "FILES/both.pem"}

@@ -90,7 +90,7 @@ def test_a_second_signal_does_not_wait_for_the_drain() -> None:
         server.process.send_signal(signal.SIGTERM)
         while fetch(server, "/readyz")[0] == 200:
             pass
-        assert server.stop() == 128 + signal.SIGTERM
+        assert server.stop_at_once() == 128 + signal.SIGTERM
 
 
 # Metrics

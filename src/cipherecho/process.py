@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from cipherecho.sandbox import Loading, Sandbox, confine, confine_loading
 from cipherecho.server import serve
 from cipherecho.service import Service
 from cipherecho.service_manager import ServiceManager
+from cipherecho.signals import Signals
 from cipherecho.tally import Tally
 from cipherecho.tls import Certificates, TlsError
 
@@ -36,9 +36,15 @@ log = logging.getLogger("cipherecho")
 _SWITCH_INTERVAL_SECONDS = 0.0002
 
 
+# The kernel sends SIGHUP some microseconds before the process has no terminal any more, and
+# a terminal's window may send one itself before it closes.
+_TERMINAL_SECONDS = 2.0
+
+
 def run(
     services: Sequence[Service],
     ciphers: Callable[[], Sequence[Cipher]],
+    signals: Signals,
     *,
     express: bool,
     announce: Callable[[str, Endpoint], None],
@@ -52,14 +58,15 @@ def run(
 
     The first SIGTERM or SIGINT shuts the services down in order, and the status is 0.  A
     second one ends them at once, and the status is 128 plus the signal's number.  SIGHUP
-    has certificates read again, if there are any; without, it only ends a process that was
-    started from a terminal.
+    has certificates read again; when the terminal was closed that the process was started
+    from, it shuts the services down like SIGTERM.
 
     Args:
       services: where clients are served, and how.  If they want more connections together
         than the process may have descriptors, each gets its share.
       ciphers: returns the cipher of each service.  It is called once, when listeners are open
         and the process has confined itself, so that no plugin is imported before that.
+      signals: are handled already, and passed on to the services once there are ciphers.
       express: as in :func:`~cipherecho.server.serve`.
       announce: called with "listening" and each endpoint, once clients can connect to all of
         them, and with "metrics" and where those are.
@@ -88,6 +95,7 @@ def run(
         process = _Process(
             services,
             ciphers,
+            signals,
             certificates,
             express,
             announce,
@@ -121,6 +129,7 @@ class _Process:
         self,
         services: Sequence[Service],
         ciphers: Callable[[], Sequence[Cipher]],
+        signals: Signals,
         certificates: Sequence[Certificates | None],
         express: bool,
         announce: Callable[[str, Endpoint], None],
@@ -133,6 +142,7 @@ class _Process:
     ) -> None:
         self._services = services
         self._make_ciphers = ciphers
+        self._signals = signals
         self._certificates = certificates
         self._express = express
         self._announce = announce
@@ -143,46 +153,64 @@ class _Process:
         self._threads_paused = threads_paused
         self._manager = manager
         self._ready = False
+        # What signals have asked for.
+        self._stop_asked = trio.Event()
+        self._stop_at_once_asked = trio.Event()
+        self._reload_asked = trio.Event()
+        self._status = 0
         self._shutdown = trio.Event()
         # Where each service listens, and what happens there.
         self._tallies: list[tuple[list[Endpoint], Tally]] = []
 
     async def run(self) -> int:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async with AsyncExitStack() as stack:
+        async with AsyncExitStack() as stack:
 
-                async def opened(
-                    endpoints: Sequence[Endpoint], certificates: Certificates | None = None
-                ) -> list[Listener]:
-                    listeners = open_listeners(endpoints, certificates)
-                    return await stack.enter_async_context(listeners)
+            async def opened(
+                endpoints: Sequence[Endpoint], certificates: Certificates | None = None
+            ) -> list[Listener]:
+                listeners = open_listeners(endpoints, certificates)
+                return await stack.enter_async_context(listeners)
 
-                entrances = [
-                    await opened(service.endpoints, certificates)
-                    for service, certificates in zip(
-                        self._services, self._certificates, strict=True
-                    )
-                ]
-                watching = await opened([self._metrics] if self._metrics else [])
-                ciphers = await self._ciphers()
-                async with trio.open_nursery() as nursery:
-                    endpoints = await nursery.start(
-                        self._serve, entrances, ciphers, nursery.cancel_scope
-                    )
-                    if watching:
-                        await self._watch(nursery, watching)
-                    # A terminal that is closed sends the same signal, to end what it has started.
-                    if any(self._certificates) or not _has_terminal():
-                        await nursery.start(self._reload_when_told)
-                    nursery.start_soon(self._manager.feed_watchdog)
-                    for endpoint in endpoints:
-                        self._announce("listening", endpoint)
-                    self._ready = True
-                    self._manager.ready()
-                    status = await self._until_signalled(signals)
-                    nursery.cancel_scope.cancel()
-                    return status
-        return 0
+            entrances = [
+                await opened(service.endpoints, certificates)
+                for service, certificates in zip(self._services, self._certificates, strict=True)
+            ]
+            watching = await opened([self._metrics] if self._metrics else [])
+            ciphers = await self._ciphers()
+            # Not before: a plugin may take long to be loaded, and nobody is served yet.
+            self._heed_signals()
+            async with trio.open_nursery() as nursery:
+                endpoints = await nursery.start(
+                    self._serve, entrances, ciphers, nursery.cancel_scope
+                )
+                if watching:
+                    await self._watch(nursery, watching)
+                nursery.start_soon(self._manager.feed_watchdog)
+                for endpoint in endpoints:
+                    self._announce("listening", endpoint)
+                self._ready = True
+                self._manager.ready()
+                nursery.start_soon(self._reload_when_asked)
+                await self._until_stopped_at_once()
+                nursery.cancel_scope.cancel()
+        return self._status
+
+    def _heed_signals(self) -> None:
+        token = trio.lowlevel.current_trio_token()
+
+        def in_loop(work: Callable[..., None], *arguments: int) -> None:
+            with suppress(trio.RunFinishedError):  # the process is about to end
+                token.run_sync_soon(work, *arguments)
+
+        def stop_at_once(number: int) -> None:
+            self._status = 128 + number
+            self._stop_at_once_asked.set()
+
+        self._signals.serve(
+            stop=partial(in_loop, self._stop_asked.set),
+            stop_at_once=partial(in_loop, stop_at_once),
+            hang_up=partial(in_loop, lambda: self._reload_asked.set()),
+        )
 
     async def _ciphers(self) -> Sequence[Cipher]:
         """Return the ciphers, in a sandbox that has nothing more than those who connect need."""
@@ -257,42 +285,48 @@ class _Process:
         for endpoint in await nursery.start(serving):
             self._announce("metrics", endpoint)
 
-    async def _until_signalled(self, signals: AsyncIterator[int]) -> int:
-        """Shut down in order at the first signal; return the status for the second."""
-        await anext(signals)
+    async def _until_stopped_at_once(self) -> None:
+        """Shut down in order when that is asked for; return when it has to be at once."""
+        await self._stop_asked.wait()
         self._ready = False
         self._manager.stopping()
-        with trio.move_on_after(self._drain_delay) as delay:
-            number = await anext(signals)
-        if delay.cancelled_caught:
-            self._shutdown.set()
-            number = await anext(signals)
-        return 128 + number
+        with trio.move_on_after(self._drain_delay):
+            await self._stop_at_once_asked.wait()
+        self._shutdown.set()
+        await self._stop_at_once_asked.wait()
 
-    async def _reload_when_told(self, task_status: trio.TaskStatus[None]) -> None:
-        with trio.open_signal_receiver(signal.SIGHUP) as signals:
-            task_status.started()
-            async for _ in signals:
-                certified = [one for one in self._certificates if one is not None]
-                log.info(
-                    "reloading: certificates=%(certificates)d", {"certificates": len(certified)}
+    async def _reload_when_asked(self) -> None:
+        async with trio.open_nursery() as nursery:
+            while True:
+                await self._reload_asked.wait()
+                self._reload_asked = trio.Event()
+                if not self._signals.terminal_is_gone():
+                    self._reload()
+                nursery.start_soon(self._stop_without_terminal)
+
+    async def _stop_without_terminal(self) -> None:
+        """Shut down in order if the SIGHUP that came was of a terminal that is closed."""
+        with trio.move_on_after(_TERMINAL_SECONDS):
+            while not self._signals.terminal_is_gone():
+                await trio.sleep(_TERMINAL_SECONDS / 10)
+            log.info("the terminal was closed")
+            self._stop_asked.set()
+
+    def _reload(self) -> None:
+        certified = [one for one in self._certificates if one is not None]
+        log.info("reloading: certificates=%(certificates)d", {"certificates": len(certified)})
+        self._manager.reloading()
+        for certificates in certified:
+            try:
+                certificates.reload()
+            except TlsError as error:
+                log.error(  # noqa: TRY400
+                    "the certificates in use are kept: %(problem)s",
+                    {"problem": str(error)},
                 )
-                self._manager.reloading()
-                for certificates in certified:
-                    try:
-                        certificates.reload()
-                    except TlsError as error:
-                        log.error(  # noqa: TRY400
-                            "the certificates in use are kept: %(problem)s",
-                            {"problem": str(error)},
-                        )
-                    else:
-                        log.info("certificates reloaded: new connections get them")
-                self._manager.ready()
-
-
-def _has_terminal() -> bool:
-    return sys.stdin is not None and sys.stdin.isatty()
+            else:
+                log.info("certificates reloaded: new connections get them")
+        self._manager.ready()
 
 
 def _with_shares(services: Sequence[Service]) -> Sequence[Service]:

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from cipherecho import __version__
 from cipherecho.cli.server_options import SECTIONS
+from cipherecho.signals import Signals
 
 __all__ = ["root"]
 
@@ -86,7 +87,9 @@ def root(ctx: click.Context, /, *, check_config: bool, **_: Any) -> int | None:
       echo Hello | cipherecho apply             # the same cipher in a pipeline
       cipherecho ciphers                        # what else is installed
     """  # noqa: D301
+    signals = ctx.ensure_object(Signals)
     if ctx.invoked_subcommand is not None:
+        signals.release()
         _refuse_options_before(ctx, ctx.invoked_subcommand)
         return None
     from cipherecho.cli.configuration import configuration_of
@@ -100,7 +103,7 @@ def root(ctx: click.Context, /, *, check_config: bool, **_: Any) -> int | None:
             check_ciphers(configuration)
         click.echo(f"configuration ok\n{configuration.summary}")
         return 0
-    return serve_command(configuration)
+    return serve_command(configuration, signals)
 
 
 def _refuse_options_before(ctx: click.Context, command: str) -> None:

@@ -14,6 +14,7 @@ from cipherecho.cli.parameters import SettingsError
 from cipherecho.endpoint import Endpoint
 from cipherecho.process import ciphers_in_sandbox, run
 from cipherecho.sandbox import Sandbox
+from cipherecho.signals import Signals
 from cipherecho.tls import TlsError
 from cipherecho.variables import VariableError
 
@@ -22,7 +23,7 @@ __all__ = ["check_ciphers", "serve_command"]
 log = logging.getLogger("cipherecho")
 
 
-def serve_command(configuration: Configuration) -> int:
+def serve_command(configuration: Configuration, signals: Signals) -> int:
     """Serve until a signal ends it; return the exit status.
 
     Raises:
@@ -41,6 +42,7 @@ def serve_command(configuration: Configuration) -> int:
             return run(
                 configuration.services,
                 configuration.ciphers,
+                signals,
                 express=configuration.express,
                 announce=announce,
                 metrics=configuration.metrics,
