@@ -6,16 +6,19 @@ import json
 import logging
 import os
 import re
+import socket
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
 from cipherecho.cli.log import LogFormat, logging_to_stderr
+from tests.running import PATIENCE
 
 log = logging.getLogger("cipherecho")
 
@@ -207,11 +210,178 @@ def test_nothing_is_lost_while_the_log_does_without_its_thread(
     before = threading.active_count()
     with (tmp_path / "log").open("w+") as stderr:
         monkeypatch.setattr(sys, "stderr", stderr)
-        with logging_to_stderr("info") as paused:
+        with logging_to_stderr("info") as written:
             log.info("first")
-            with paused():
+            with written.paused():
                 assert threading.active_count() == before
                 log.info("second")
             log.info("third")
         stderr.seek(0)
         assert re.findall(r"(\w+)\n", stderr.read()) == ["first", "second", "third"]
+
+
+def test_what_other_packages_log_is_there_too(text, entry) -> None:
+    def tell() -> None:
+        other = logging.getLogger("their.package")
+        other.info("not asked for")
+        other.warning("%(message)s of %(level)s", {"message": "forged\n", "level": "error"})
+
+    assert text(tell).endswith(" warning their.package: forged\\n of error\n")
+    found = entry(tell)
+    del found["time"]
+    message = "forged\\n of error"
+    assert found == {"level": "warning", "message": message, "logger": "their.package"}
+
+
+# What is lost, and that it is told
+
+
+class Reader:
+    """Reads a pipe to its end, from when it is told to begin."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._data = b""
+        self._thread = threading.Thread(target=self._read)
+
+    def begin(self) -> None:
+        self._thread.start()
+
+    def lines(self) -> list[str]:
+        """Return all lines that came, when nobody can write any more."""
+        self._thread.join()
+        os.close(self._descriptor)
+        assert self._data.endswith(b"\n")
+        return self._data.decode().splitlines()
+
+    def _read(self) -> None:
+        while part := os.read(self._descriptor, 65_536):
+            self._data += part
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[Reader, IO[str]]]:
+    """A pipe to write to, that blocks, and that nobody reads yet."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w", encoding="utf-8") as file:
+        yield Reader(reading), file
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what a thread does in a moment."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("form", LogFormat)
+def test_what_a_reader_that_stops_does_not_get_is_counted_and_told_in_its_place(
+    pipe: tuple[Reader, IO[str]], monkeypatch: pytest.MonkeyPatch, form: LogFormat
+) -> None:
+    reader, stderr = pipe
+    monkeypatch.setattr(sys, "stderr", stderr)
+    total = 6000
+    with logging_to_stderr("error", form) as written:
+        began = time.monotonic()
+        for number in range(total):
+            log.error("record %d, %s", number, "x" * 900)
+        assert time.monotonic() - began < PATIENCE  # nobody waited for the reader
+        lost = written.lost()
+        assert 1000 < lost < total - 1000  # more than 1 MB waits, and less than 5
+        reader.begin()
+        until(lambda: log.handlers[0].queue.is_empty())  # type: ignore[attr-defined]
+        log.error("record %d, %s", total, "the last")
+        assert written.lost() == lost
+    stderr.close()
+    lines = reader.lines()
+    kept = total - lost
+    assert len(lines) == kept + 2
+    told = [*range(kept), -1, total]
+    for line, number in zip(lines, told, strict=True):
+        assert (f"record {number}, " if number >= 0 else "records of the log were lost") in line
+    if form is LogFormat.JSON:
+        notice = json.loads(lines[kept])
+        assert (notice["level"], notice["number"]) == ("warning", lost)
+    else:
+        assert lines[kept].endswith(f" warning records of the log were lost: number={lost}")
+
+
+def test_nothing_is_lost_or_torn_because_standard_error_does_not_block(
+    pipe: tuple[Reader, IO[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, stderr = pipe
+    monkeypatch.setattr(sys, "stderr", stderr)
+    os.set_blocking(stderr.fileno(), False)
+    with logging_to_stderr("error") as written:
+        for number in range(1000):  # 2 MB
+            log.error("record %d, %s", number, "x" * 300)
+            if number % 25 == 0:  # longer than what a pipe takes in one piece
+                log.error("long", exc_info=Exception("\n".join(["y" * 900] * 50)))
+        reader.begin()
+        until(lambda: log.handlers[0].queue.is_empty())  # type: ignore[attr-defined]
+    assert written.lost() == 0
+    stderr.close()
+    lines = reader.lines()
+    whole = [re.fullmatch(r"\S+ error   record (\d+), x{300}", line) for line in lines]
+    assert [int(one[1]) for one in whole if one] == list(range(1000))
+    assert sum(line.strip() == "y" * 900 for line in lines) == 40 * 49  # the first has its type
+    assert len(lines) == 1000 + 40 * 51
+
+
+def test_what_can_t_be_written_is_told_when_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    with (
+        os.fdopen(ours.detach(), "w", encoding="utf-8") as stderr,
+        (tmp_path / "log").open("wb") as file,
+    ):
+        monkeypatch.setattr(sys, "stderr", stderr)
+        with logging_to_stderr("error") as written:
+            log.error("torn", exc_info=Exception("\n".join(["y" * 900] * 900)))
+            until(lambda: theirs.recv(1, socket.MSG_PEEK) != b"")
+            theirs.close()
+            log.error("not written")
+            until(lambda: written.lost() == 2)
+            os.dup2(file.fileno(), stderr.fileno())
+            log.error("written")
+    lines = (tmp_path / "log").read_text().splitlines()
+    # What was torn may be before it, so it begins a new line.
+    assert lines[0] == ""
+    assert lines[1].endswith("records of the log were lost: number=2")
+    assert lines[2].endswith("error   written")
+    assert len(lines) == 3
+
+
+class _Unformattable:
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __str__(self) -> str:
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [ValueError(), MemoryError(), SystemExit(3), GeneratorExit()])
+def test_a_record_that_can_t_be_made_is_lost_and_harms_nobody(
+    text: Callable[[Callable[[], None]], str], error: BaseException
+) -> None:
+    def tell() -> None:
+        log.info("before")
+        log.info("never: what=%(what)s", {"what": _Unformattable(error)})
+        log.info("after")
+
+    lines = text(tell).splitlines()
+    assert [line.split(maxsplit=2)[2] for line in lines] == [
+        "before",
+        "records of the log were lost: number=1",
+        "after",
+    ]
+
+
+def test_a_traceback_of_any_length_is_a_record_of_some_length(text) -> None:
+    lines = text(lambda: log.error("long", exc_info=Exception("\n".join("x" * 9999)))).splitlines()
+    assert len(lines) == 1 + 100 + 1 + 100
+    assert lines[101] == "    … 9799 lines left out …"

@@ -68,11 +68,12 @@ def samples(metrics: Metrics) -> dict[str, float]:
 
 
 def test_every_number_of_a_tally_is_told() -> None:
-    metrics = Metrics({"main": Watched(tally(), lambda: 1.8e9)}, lambda: True, never)
+    metrics = Metrics({"main": Watched(tally(), lambda: 1.8e9)}, lambda: True, never, lambda: 3)
     python = platform.python_version()
     assert samples(metrics) == {
         f'cipherecho_build_info{{python_version="{python}",version="{__version__}"}}': 1,
         "cipherecho_ready": 1,
+        "cipherecho_log_records_lost_total": 3,
         'cipherecho_connections_open{service="main"}': 2,
         'cipherecho_connections_limit{service="main"}': 1000,
         'cipherecho_connections_accepted_total{service="main"}': 11,
@@ -179,7 +180,7 @@ def test_the_reader_has_the_form_that_it_asks_for(accept: str, media_type: str) 
     ours = {one.name: one.type for one in families if one.name.startswith("cipherecho_")}
     assert ours["cipherecho_connections_open"] == "gauge"
     assert ours["cipherecho_lines"] == "counter"
-    assert len(ours) == 14
+    assert len(ours) == 15
 
 
 def test_a_long_field_takes_no_long_time() -> None:

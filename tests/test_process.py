@@ -43,9 +43,9 @@ def fetch(server: Server, path: str) -> tuple[int, str]:
 
 
 def sample(server: Server, name: str) -> float:
-    """Return a number of the only service, by its name."""
+    """Return a number of the process, or of its only service, by its name."""
     _, text = fetch(server, "/metrics")
-    [line] = [one for one in text.splitlines() if one.startswith(f"{name}{{")]
+    [line] = [one for one in text.splitlines() if one.startswith((f"{name}{{", f"{name} "))]
     return float(line.rpartition(" ")[2])
 
 
@@ -108,6 +108,17 @@ def test_lines_are_counted_while_a_client_is_there_and_after() -> None:
         server.wait_for_record("closed: ")
         assert sample(server, "cipherecho_connections_open") == 0
         assert sample(server, "cipherecho_lines_total") == 2
+
+
+def test_what_the_log_loses_is_counted() -> None:
+    with Path("/dev/full").open("wb") as full:
+        options = [*METRICS, "--listen", "127.0.0.1:0"]
+        with started(COMMAND, *options, listeners=2, stderr=full.fileno()) as server:
+            with connect(port_of(server, "listening")) as client:
+                exchange(client)
+            while not sample(server, "cipherecho_log_records_lost_total"):
+                pass
+            assert sample(server, "cipherecho_log_records_lost_total") == 1
 
 
 def test_the_limit_that_is_told_is_what_descriptors_allow() -> None:

@@ -45,6 +45,7 @@ class Metrics:
       services: what is watched, by the name that it has in the label ``service``.
       ready: returns whether new clients are welcome.
       failed: called with what was raised when a number was asked for, or written.
+      records_lost: returns how many records did not get into the log.
     """
 
     def __init__(
@@ -52,11 +53,12 @@ class Metrics:
         services: Mapping[str, Watched],
         ready: Callable[[], bool],
         failed: Callable[[Exception], None],
+        records_lost: Callable[[], int] = lambda: 0,
     ) -> None:
         self._failed = failed
         # To no registry of theirs: one collector that raises would take all others with it.
         self._collectors = [
-            _Services(services, ready, failed),
+            _Services(services, ready, failed, records_lost),
             ProcessCollector(registry=None),  # it has nothing to say but on Linux
         ]
 
@@ -152,10 +154,12 @@ class _Services(Collector):
         services: Mapping[str, Watched],
         ready: Callable[[], bool],
         failed: Callable[[Exception], None],
+        records_lost: Callable[[], int],
     ) -> None:
         self._services = services
         self._ready = ready
         self._failed = failed
+        self._records_lost = records_lost
 
     def collect(self) -> Iterator[Metric]:
         build = GaugeMetricFamily(
@@ -168,11 +172,15 @@ class _Services(Collector):
         ready = GaugeMetricFamily(
             "cipherecho_ready", "1 if new clients are welcome, 0 if the server drains.", labels=[]
         )
-        try:
-            ready.add_metric([], self._ready())
-        except Exception as failure:
-            self._failed(failure)
-        yield ready
+        lost = CounterMetricFamily(
+            "cipherecho_log_records_lost", "Records that did not get into the log.", labels=[]
+        )
+        for family, value in ((ready, self._ready), (lost, self._records_lost)):
+            try:
+                family.add_metric([], value())
+            except Exception as failure:
+                self._failed(failure)
+            yield family
         states = {name: _State(watched) for name, watched in self._services.items()}
         for kind in _KINDS:
             yield self._family(kind, states)

@@ -51,6 +51,7 @@ async def serve_metrics(
     services: Mapping[str, Watched],
     *,
     ready: Callable[[], bool],
+    records_lost: Callable[[], int] = lambda: 0,
     task_status: trio.TaskStatus[list[Endpoint]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer ``/metrics``, ``/livez`` and ``/readyz`` until cancelled.
@@ -67,11 +68,12 @@ async def serve_metrics(
       listeners: where they connect; whoever opened them closes them.  TLS is not spoken here.
       services: what is watched, by the name that it has in metrics; asked anew each time.
       ready: returns whether new clients are welcome, so that a load balancer sends some.
+      records_lost: returns how many records did not get into the log.
       task_status: started with the endpoints of `listeners`, in their order, with the
         ports that the system picked.
     """
     async with trio.open_nursery() as nursery:
-        watchers = _Watchers(nursery, services, ready)
+        watchers = _Watchers(nursery, services, ready, records_lost)
         for listener in listeners:
             nursery.start_soon(watchers.accept, transport_of(listener))
         task_status.started([endpoint_of(listener) for listener in listeners])
@@ -81,14 +83,18 @@ class _Watchers:
     """All who are connected, each served by a task of its own."""
 
     def __init__(
-        self, nursery: trio.Nursery, services: Mapping[str, Watched], ready: Callable[[], bool]
+        self,
+        nursery: trio.Nursery,
+        services: Mapping[str, Watched],
+        ready: Callable[[], bool],
+        records_lost: Callable[[], int],
     ) -> None:
         self._nursery = nursery
         self._failures = Failures(
             "internal error on a request for metrics",
             "internal error again on a request for metrics",
         )
-        self._metrics = Metrics(services, ready, self._failures.report)
+        self._metrics = Metrics(services, ready, self._failures.report, records_lost)
         self._ready = ready
         self._not_accepted = Seldom()
         # The one that was heard of longest ago is the first.

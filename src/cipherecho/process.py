@@ -53,6 +53,7 @@ def run(
     sandbox: Sandbox = Sandbox.OFF,
     loading: Loading = Loading(),  # noqa: B008 (it can't be changed)
     threads_paused: Callable[[], AbstractContextManager[None]] = nullcontext,
+    records_lost: Callable[[], int] = lambda: 0,
 ) -> int:
     """Serve all of `services` until signals end it, and return the exit status.
 
@@ -78,6 +79,7 @@ def run(
       loading: what `ciphers` reads in the sandbox.
       threads_paused: returns a context in which the caller has no threads.  It is entered
         for the sandbox: what is started afterwards is in it, what was there before is not.
+      records_lost: returns how many records did not get into the log, for metrics.
 
     Raises:
       ListenError: the system refuses one of the endpoints; none is announced then.
@@ -104,6 +106,7 @@ def run(
             sandbox,
             loading,
             threads_paused,
+            records_lost,
             manager,
         )
         return trio.run(process.run)
@@ -138,6 +141,7 @@ class _Process:
         sandbox: Sandbox,
         loading: Loading,
         threads_paused: Callable[[], AbstractContextManager[None]],
+        records_lost: Callable[[], int],
         manager: ServiceManager,
     ) -> None:
         self._services = services
@@ -151,6 +155,7 @@ class _Process:
         self._sandbox = sandbox
         self._loading = loading
         self._threads_paused = threads_paused
+        self._records_lost = records_lost
         self._manager = manager
         self._ready = False
         # What signals have asked for.
@@ -281,7 +286,13 @@ class _Process:
                 self._certificates, self._tallies, strict=True
             )
         }
-        serving = partial(serve_metrics, listeners, watched, ready=lambda: self._ready)
+        serving = partial(
+            serve_metrics,
+            listeners,
+            watched,
+            ready=lambda: self._ready,
+            records_lost=self._records_lost,
+        )
         for endpoint in await nursery.start(serving):
             self._announce("metrics", endpoint)
 

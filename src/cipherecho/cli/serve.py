@@ -34,9 +34,7 @@ def serve_command(configuration: Configuration, signals: Signals) -> int:
     announce = partial(_announce, None if sys.stdout is None else sys.stdout.fileno())
     with (
         redirect_stdout(sys.stderr),  # a plugin may print, but not there
-        logging_to_stderr(
-            configuration.log_level, LogFormat(configuration.log_format)
-        ) as log_paused,
+        logging_to_stderr(configuration.log_level, LogFormat(configuration.log_format)) as written,
     ):
         try:
             return run(
@@ -49,7 +47,8 @@ def serve_command(configuration: Configuration, signals: Signals) -> int:
                 drain_delay=configuration.drain_delay,
                 sandbox=configuration.sandbox,
                 loading=configuration.loading,
-                threads_paused=log_paused,
+                threads_paused=written.paused,
+                records_lost=written.lost,
             )
         except (TlsError, VariableError) as error:
             raise SettingsError([str(error)]) from error

@@ -1,0 +1,147 @@
+"""What a record of the log looks like: a line for people, or a JSON object.
+
+A record's message is a template that names its fields (``"closed: peer=%(peer)s"``), and its
+fields are the one argument: the text form puts them into the message, and JSON keeps them
+apart, as what they are.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import time
+from enum import Enum, StrEnum
+from functools import lru_cache
+from math import isfinite
+
+from cipherecho.printable import printable, shown
+
+__all__ = ["OURS", "LogFormat", "formatter_for"]
+
+OURS = "cipherecho"
+"""The name of the logger that all of our records come from."""
+
+# Of a text record, and of each text in one of JSON.
+_LONGEST_TEXT = 1000
+
+# Of a traceback, from its begin and from its end: a plugin can make one of any length.
+_MOST_LINES = 100
+
+
+class LogFormat(StrEnum):
+    """What a record looks like."""
+
+    TEXT = "text"
+    """A line for people, with ``name=value`` for what machines may look for."""
+    JSON = "json"
+    """A line that is a JSON object, in ASCII: ``time`` (RFC 3339, UTC), ``level``,
+    ``message``, the record's own fields, and ``traceback`` if there is one.  What another
+    package logs has its name as ``logger``."""
+
+
+def formatter_for(form: LogFormat, descriptor: int) -> logging.Formatter:
+    """Return what makes records fit to be written to `descriptor`.
+
+    Text is short at a terminal and dated elsewhere.
+    """
+    if form is LogFormat.JSON:
+        return _JsonFormatter()
+    return _TextFormatter(_Dates.SHORT if os.isatty(descriptor) else _Dates.WHOLE)
+
+
+class _Dates(Enum):
+    """When a text record is from."""
+
+    SHORT = "the time of the day, for people who look on"
+    WHOLE = "date, milliseconds and time zone"
+
+
+class _TextFormatter(logging.Formatter):
+    """Makes a record one line; what strangers sent can't break out of it."""
+
+    def __init__(self, dates: _Dates) -> None:
+        super().__init__()
+        self._dates = dates
+        self._has_milliseconds = dates is _Dates.WHOLE
+        self._date = lru_cache(maxsize=1)(self._date_of)  # many records have the same one
+
+    def _date_of(self, second: int) -> tuple[str, str]:
+        """Return a date up to its seconds, and what comes after those."""
+        local = time.localtime(second)
+        if self._dates is _Dates.SHORT:
+            return time.strftime("%H:%M:%S ", local), ""
+        return time.strftime("%Y-%m-%dT%H:%M:%S", local), time.strftime("%z ", local)
+
+    def format(self, record: logging.LogRecord) -> str:
+        date, zone = self._date(int(record.created))
+        if self._has_milliseconds:
+            date += f".{int(record.msecs):03}{zone}"
+        text = record.getMessage()
+        if record.name != OURS:
+            text = f"{record.name}: {text}"
+        line = f"{date}{record.levelname.lower():7} {printable(text, _LONGEST_TEXT)}"
+        if not record.exc_info:
+            return line
+        # Indented, so that a message with line ends in it can't forge a record.
+        return "\n    ".join([line, *_traceback(self, record)])
+
+
+class _JsonFormatter(logging.Formatter):
+    """Makes a record a JSON object in one line of ASCII."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        is_ours = record.name == OURS
+        fields = record.args if is_ours and isinstance(record.args, dict) else {}
+        message = _event(record.msg) if fields else None
+        if message is None:
+            message = printable(record.getMessage(), _LONGEST_TEXT)
+        entry: dict[str, object] = {
+            "time": f"{_utc(int(record.created))}.{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
+            "message": message,
+        }
+        if not is_ours:
+            entry["logger"] = _plain(record.name)
+        for name, value in fields.items():
+            entry[name] = value if type(value) is int else _plain(value)
+        if record.exc_info:
+            entry["traceback"] = "\n".join(_traceback(self, record))
+        return _encode(entry)
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False).encode
+
+
+@lru_cache(maxsize=1)  # many records have the same one
+def _utc(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+@lru_cache(maxsize=64)  # each record's template, and there are fewer
+def _event(template: str) -> str | None:
+    """Return the message of a template whose fields are all listed after it; else None.
+
+    >>> _event("closed: peer=%(peer)s lines=%(lines)d")
+    'closed'
+    """
+    event = re.sub(r":( \w+=%\(\w+\)[^ ]+)+$", "", template)
+    return None if "%" in event else event
+
+
+def _plain(value: object) -> object:
+    """Return what JSON can hold of a field."""
+    if isinstance(value, int) or (isinstance(value, float) and isfinite(value)):
+        return value
+    return printable(value if type(value) is str else shown(value), _LONGEST_TEXT)
+
+
+def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
+    """Return the lines of a record's traceback; of a very long one, the first and the last."""
+    assert record.exc_info
+    lines = formatter.formatException(record.exc_info).splitlines()
+    left_out = len(lines) - 2 * _MOST_LINES
+    if left_out > 1:
+        lines[_MOST_LINES:-_MOST_LINES] = [f"… {left_out} lines left out …"]
+    return [printable(line, _LONGEST_TEXT) for line in lines]
