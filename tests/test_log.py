@@ -385,3 +385,40 @@ def test_a_traceback_of_any_length_is_a_record_of_some_length(text) -> None:
     lines = text(lambda: log.error("long", exc_info=Exception("\n".join("x" * 9999)))).splitlines()
     assert len(lines) == 1 + 100 + 1 + 100
     assert lines[101] == "    … 9799 lines left out …"
+
+
+# systemd's journal
+
+
+@pytest.mark.parametrize("form", LogFormat)
+def test_the_journal_gets_priorities_and_no_date(
+    pipe: tuple[Reader, IO[str]], monkeypatch: pytest.MonkeyPatch, form: LogFormat
+) -> None:
+    reader, stderr = pipe
+    status = os.fstat(stderr.fileno())
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+    monkeypatch.setattr(sys, "stderr", stderr)
+    reader.begin()
+    with logging_to_stderr("debug", form):
+        for level in ("debug", "info", "warning", "error", "critical"):
+            getattr(log, level)("it is <3>")
+        log.error("it failed", exc_info=Exception("<1>one\ntwo"))
+    stderr.close()
+    priorities, texts = zip(*(line.split(">", 1) for line in reader.lines()), strict=True)
+    if form is LogFormat.JSON:
+        assert priorities == ("<7", "<6", "<4", "<3", "<2", "<3")
+        assert {json.loads(one)["message"] for one in texts} == {"it is <3>", "it failed"}
+    else:
+        assert priorities == ("<7", "<6", "<4", "<3", "<2", "<3", "<3", "<3")
+        assert texts[1:3] == ("info    it is <3>", "warning it is <3>")
+        assert texts[5:] == ("error   it failed", "    Exception: <1>one", "    two")
+
+
+@pytest.mark.parametrize("stream", ["", "1:2", "none", "{device}:{inode}0"])
+def test_a_variable_that_was_meant_for_another_changes_nothing(
+    text: Callable[[Callable[[], None]], str], monkeypatch: pytest.MonkeyPatch, stream: str
+) -> None:
+    status = os.fstat(2)
+    value = stream.format(device=status.st_dev, inode=status.st_ino)
+    monkeypatch.setenv("JOURNAL_STREAM", value)
+    assert re.match(r"\d{4}-", text(lambda: log.info("it is dated")))

@@ -12,13 +12,14 @@ import logging
 import os
 import re
 import time
+from collections.abc import Mapping
 from enum import Enum, StrEnum
 from functools import lru_cache
 from math import isfinite
 
 from cipherecho.printable import printable, shown
 
-__all__ = ["OURS", "LogFormat", "formatter_for"]
+__all__ = ["OURS", "LogFormat", "formatter_for", "is_journal", "prioritised"]
 
 OURS = "cipherecho"
 """The name of the logger that all of our records come from."""
@@ -41,19 +42,64 @@ class LogFormat(StrEnum):
     package logs has its name as ``logger``."""
 
 
-def formatter_for(form: LogFormat, descriptor: int) -> logging.Formatter:
+def formatter_for(
+    form: LogFormat, descriptor: int, variables: Mapping[str, str] = os.environ
+) -> logging.Formatter:
     """Return what makes records fit to be written to `descriptor`.
 
-    Text is short at a terminal and dated elsewhere.
+    Text is short at a terminal and dated elsewhere.  systemd's journal has dates of its own,
+    and is told how urgent each line is.
     """
+    to_journal = is_journal(descriptor, variables)
+    formatter: logging.Formatter
     if form is LogFormat.JSON:
-        return _JsonFormatter()
-    return _TextFormatter(_Dates.SHORT if os.isatty(descriptor) else _Dates.WHOLE)
+        formatter = _JsonFormatter()
+    elif to_journal:
+        formatter = _TextFormatter(_Dates.NONE)
+    else:
+        formatter = _TextFormatter(_Dates.SHORT if os.isatty(descriptor) else _Dates.WHOLE)
+    return _JournalFormatter(formatter) if to_journal else formatter
+
+
+def is_journal(descriptor: int, variables: Mapping[str, str]) -> bool:
+    """Return whether systemd's journal reads what is written to `descriptor`.
+
+    ``JOURNAL_STREAM`` says so, but is left to children whose standard error goes elsewhere; so
+    it has the device and the inode (systemd.exec(5)).
+    """
+    stream = variables.get("JOURNAL_STREAM")
+    if not stream:
+        return False
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return False
+    return stream == f"{status.st_dev}:{status.st_ino}"
+
+
+def prioritised(text: str, level: int) -> str:
+    r"""Return the lines of `text` with their priority, as the journal takes it (sd-daemon(3)).
+
+    >>> prioritised("it failed\n    because", logging.ERROR)
+    '<3>it failed\n<3>    because'
+    """
+    if level >= logging.CRITICAL:
+        prefix = "<2>"
+    elif level >= logging.ERROR:
+        prefix = "<3>"
+    elif level >= logging.WARNING:
+        prefix = "<4>"
+    elif level >= logging.INFO:
+        prefix = "<6>"
+    else:
+        prefix = "<7>"
+    return prefix + text.replace("\n", f"\n{prefix}")
 
 
 class _Dates(Enum):
     """When a text record is from."""
 
+    NONE = "whoever reads it knows"
     SHORT = "the time of the day, for people who look on"
     WHOLE = "date, milliseconds and time zone"
 
@@ -70,6 +116,8 @@ class _TextFormatter(logging.Formatter):
     def _date_of(self, second: int) -> tuple[str, str]:
         """Return a date up to its seconds, and what comes after those."""
         local = time.localtime(second)
+        if self._dates is _Dates.NONE:
+            return "", ""
         if self._dates is _Dates.SHORT:
             return time.strftime("%H:%M:%S ", local), ""
         return time.strftime("%Y-%m-%dT%H:%M:%S", local), time.strftime("%z ", local)
@@ -109,6 +157,17 @@ class _JsonFormatter(logging.Formatter):
         if record.exc_info:
             entry["traceback"] = "\n".join(_traceback(self, record))
         return _encode(entry)
+
+
+class _JournalFormatter(logging.Formatter):
+    """Puts the priority before each line of what another formatter makes of a record."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self._formatter = formatter
+
+    def format(self, record: logging.LogRecord) -> str:
+        return prioritised(self._formatter.format(record), record.levelno)
 
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False).encode
