@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -422,3 +423,55 @@ def test_a_variable_that_was_meant_for_another_changes_nothing(
     value = stream.format(device=status.st_dev, inode=status.st_ino)
     monkeypatch.setenv("JOURNAL_STREAM", value)
     assert re.match(r"\d{4}-", text(lambda: log.info("it is dated")))
+
+
+# What Python would write
+
+
+def _warn() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn_explicit("a\nwarning", UserWarning, "plugin.py", 7)
+
+
+def _fail_in_a_thread() -> None:
+    thread = threading.Thread(target=_raise, args=(ValueError("in vain"),), name="worker")
+    thread.start()
+    thread.join()
+
+
+class _Undeletable:
+    def __del__(self) -> None:
+        raise ValueError("in vain")
+
+
+def _fail_where_nobody_can_catch() -> None:
+    _Undeletable()
+
+
+@pytest.mark.parametrize(
+    ("tell", "level", "message", "fields"),
+    [
+        (
+            _warn,
+            "warning",
+            "UserWarning: a\\nwarning (plugin.py:7)",
+            {"category": "UserWarning", "warning": "a\\nwarning", "file": "plugin.py", "line": 7},
+        ),
+        (_fail_in_a_thread, "error", "a thread ended by an exception", {"thread": "worker"}),
+        (
+            _fail_where_nobody_can_catch,
+            "error",
+            "an exception was ignored",
+            {"where": f"Exception ignored in: {_Undeletable.__del__!r}"},
+        ),
+    ],
+)
+def test_what_python_says_is_a_record(
+    entry, tell: Callable[[], None], level: str, message: str, fields: dict[str, object]
+) -> None:
+    found = entry(tell)
+    del found["time"]
+    if level == "error":
+        assert found.pop("traceback").endswith("\nValueError: in vain")
+    assert found == {"level": level, "message": message, **fields}

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 
 from cipherecho.cli.log_form import OURS, LogFormat, formatter_for
 from cipherecho.cli.log_writer import LineQueue, LineWriter
+from cipherecho.cli.uncaught import uncaught_logged
 
 __all__ = ["Log", "LogFormat", "logging_to_stderr"]
 
@@ -19,7 +20,8 @@ def logging_to_stderr(level: str, form: LogFormat = LogFormat.TEXT) -> Iterator[
 
     A standard error that is full or gone delays nothing and raises nothing, and no more does a
     record that can't be made: it is lost, and counted.  What other packages log comes there
-    too, from warnings on.
+    too, from warnings on, and so does what Python itself would write there: its warnings, and
+    exceptions that nobody caught.
 
     Raises:
       NoThreadError: the system allows no thread.
@@ -36,7 +38,8 @@ def logging_to_stderr(level: str, form: LogFormat = LogFormat.TEXT) -> Iterator[
     logger.addHandler(log.handler)
     logger.propagate, root.handlers = False, [log.handler]
     try:
-        yield log
+        with uncaught_logged():
+            yield log
     finally:
         logger.removeHandler(log.handler)
         logger.propagate, root.handlers = before

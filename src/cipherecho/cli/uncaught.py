@@ -1,0 +1,90 @@
+"""What Python itself would write to standard error, in the log instead.
+
+Its own reports have no date and no level, are no JSON, and wait for whoever reads them.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from cipherecho.printable import shown
+
+__all__ = ["uncaught_logged"]
+
+log = logging.getLogger("cipherecho")
+
+
+@contextmanager
+def uncaught_logged() -> Iterator[None]:
+    """Log Python's warnings, and the exceptions that nothing catches, in any thread."""
+    before = (
+        warnings.showwarning,
+        threading.excepthook,
+        sys.unraisablehook,
+        sys.excepthook,
+    )
+    warnings.showwarning = _warning
+    threading.excepthook = _in_thread
+    sys.unraisablehook = _unraisable
+    sys.excepthook = _at_the_end
+    try:
+        yield
+    finally:
+        (
+            warnings.showwarning,
+            threading.excepthook,
+            sys.unraisablehook,
+            sys.excepthook,
+        ) = before
+
+
+def _warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: object = None,
+    line: str | None = None,
+) -> None:
+    log.warning(
+        "%(category)s: %(warning)s (%(file)s:%(line)d)",
+        {
+            "category": category.__name__,
+            "warning": shown(message),
+            "file": filename,
+            "line": lineno,
+        },
+    )
+
+
+def _in_thread(raised: threading.ExceptHookArgs) -> None:
+    if raised.exc_type is SystemExit:  # only that thread is to end
+        return
+    thread = raised.thread.name if raised.thread else "unknown"
+    log.error(
+        "a thread ended by an exception: thread=%(thread)r",
+        {"thread": thread},
+        exc_info=raised.exc_value,
+    )
+
+
+def _unraisable(raised: sys.UnraisableHookArgs) -> None:
+    log.error(
+        "an exception was ignored: where=%(where)r",
+        {"where": f"{raised.err_msg or 'Exception ignored in'}: {shown(raised.object, repr)}"},
+        exc_info=raised.exc_value,
+    )
+
+
+def _at_the_end(
+    kind: type[BaseException], raised: BaseException, traceback: TracebackType | None
+) -> None:
+    log.critical(
+        "cipherecho ended by an exception, which is a bug", exc_info=(kind, raised, traceback)
+    )
