@@ -71,8 +71,9 @@ class Option(click.Option):
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
         """Return what the variable has; one that is blank counts as not set."""
-        value = super().resolve_envvar_value(ctx)
-        return value if value and value.strip() else None
+        # Not what Click makes of it: before 8.2.2, a flag was on whatever it had.
+        value = os.environ.get(str(self.envvar), "")
+        return value if value.strip() else None
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
         """Return the name of the variable, if that gave the value, or that of the option."""
