@@ -47,9 +47,22 @@ class Authority:
         """The file with its own certificate."""
         return self.directory / "root.pem"
 
+    @property
+    def expires(self) -> datetime:
+        """When the certificates of servers expire."""
+        return datetime(2039, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+    @property
+    def old(self) -> bytes:
+        """A certificate that was replaced, in PEM."""
+        leaf = self.ca.issue_cert("localhost", not_after=datetime(2038, 1, 1, tzinfo=UTC))
+        return leaf.cert_chain_pems[0].bytes()
+
     def write_server(self, name: str = "server") -> tuple[Path, Path]:
         """Make a certificate for this machine; return its file and that of its key."""
-        return self._write(self.ca.issue_cert("localhost", "127.0.0.1"), name)
+        return self._write(
+            self.ca.issue_cert("localhost", "127.0.0.1", not_after=self.expires), name
+        )
 
     def write_client(self, common_name: str | None) -> tuple[Path, Path]:
         """Make a certificate for a client, with a name or none; return what `write_server` does."""

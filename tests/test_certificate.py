@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from cipherecho.certificate import expiry
 
-from .running import PATIENCE, tool
-
 KEY = ec.generate_private_key(ec.SECP256R1())
-KEY_PEM = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def certificate(expires: datetime, names: int = 1) -> bytes:
@@ -37,7 +32,7 @@ def certificate(expires: datetime, names: int = 1) -> bytes:
             critical=False,
         )
     )
-    return builder.sign(KEY, hashes.SHA256()).public_bytes(Encoding.PEM)
+    return builder.sign(KEY, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
 @pytest.mark.parametrize(
@@ -56,32 +51,19 @@ def test_it_is_the_date_that_the_certificate_was_made_with(expires: datetime, na
     assert expiry(certificate(expires, names)) == expires.timestamp()
 
 
-def test_it_is_of_the_first_certificate_of_a_file() -> None:
-    first = datetime(2030, 1, 1, tzinfo=UTC)
-    chain = certificate(first) + certificate(first + timedelta(days=1000))
-    for before in (b"", KEY_PEM, b"# a comment\r\n"):
-        assert expiry(before + chain) == first.timestamp()
-        assert expiry((before + chain).replace(b"\n", b"\r\n")) == first.timestamp()
+@pytest.mark.parametrize("der", [b"", b"no certificate", b"\x30\x80", b"\x30\x84" + b"\xff" * 20])
+def test_what_is_no_certificate_has_no_date(der: bytes) -> None:
+    assert expiry(der) is None
 
 
-@pytest.mark.parametrize("form", [[], ["-trustout"]])
-def test_it_is_what_openssl_says(tmp_path: Path, form: list[str]) -> None:
-    openssl = tool("openssl")
-    pem = tmp_path / "certificate.pem"
-    pem.write_bytes(certificate(datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)))
-
-    def said(*arguments: str) -> bytes:
-        command = [openssl, "x509", "-in", pem, *arguments]
-        done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=True)
-        return done.stdout
-
-    pem.write_bytes(said("-addtrust", "serverAuth", *form))
-    date = said("-noout", "-enddate").decode().strip().removeprefix("notAfter=")
-    expected = datetime.strptime(date, "%b %d %H:%M:%S %Y GMT").replace(tzinfo=UTC)
-    assert expiry(pem.read_bytes()) == expected.timestamp()
+def test_every_cut_of_a_certificate_has_its_date_or_none() -> None:
+    expires = datetime(2030, 1, 1, tzinfo=UTC)
+    der = certificate(expires)
+    for size in range(len(der)):
+        assert expiry(der[:size]) in (None, expires.timestamp())
 
 
-@pytest.mark.parametrize("pem", [b"", b"no certificate\n", KEY_PEM])
-def test_a_file_without_a_certificate_is_refused(pem: bytes) -> None:
-    with pytest.raises(ValueError, match=r"^got no certificate in PEM, expected one$"):
-        expiry(pem)
+def test_a_date_that_is_none_is_none() -> None:
+    der = certificate(datetime(2030, 1, 1, tzinfo=UTC))
+    for date in (b"300101000000+", b"30010100000\xff", b"301301000000Z", b"3z0101000000Z"):
+        assert expiry(der.replace(b"300101000000Z", date)) is None

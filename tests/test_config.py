@@ -111,7 +111,8 @@ def tls(key: str, toml: str, attribute: str, expected: object, others: str) -> S
     """Return a setting of TLS; paths are relative to where certificates are."""
 
     def look(made: Configuration) -> object:
-        value = getattr(made.services[0].tls, attribute)
+        certificates = made.services[0].certificates
+        value = getattr(certificates and certificates.settings, attribute)
         return value.name if isinstance(value, Path) else value
 
     words = [toml.strip('"')]
@@ -335,7 +336,7 @@ def test_listeners_without_tls_have_nothing_of_it(authority: Authority) -> None:
         url = "0"
     """
     first, second = configured("--config", str(written(authority.directory, text))).services
-    assert (first.tls is None, second.tls is None) == (False, True)
+    assert (first.certificates is None, second.certificates is None) == (False, True)
 
 
 def test_a_port_that_the_system_picks_may_be_asked_for_twice() -> None:

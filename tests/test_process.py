@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import ssl
-from collections.abc import Iterator
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
 
 import pytest
 
 from tests.certificates import Authority
-from tests.running import COMMAND, PATIENCE, Server, receive_lines, started
+from tests.running import (
+    COMMAND,
+    PATIENCE,
+    Server,
+    ending,
+    environment,
+    receive_lines,
+    started,
+)
+from tests.test_registry import Site
 
 METRICS = ("--metrics", "tcp://127.0.0.1:0")
 
@@ -174,17 +188,115 @@ def test_a_reload_is_for_new_connections(tmp_path: Path) -> None:
             assert exchange(before) == b"a\nn\n"
 
 
-def test_a_reload_that_fails_changes_nothing_and_says_so(tmp_path: Path) -> None:
+def is_no_key(key: Path) -> None:
+    key.write_text("not a key")
+
+
+def is_gone(key: Path) -> None:
+    key.unlink()
+
+
+def never_ends(key: Path) -> None:
+    key.unlink()
+    key.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("fault", [is_no_key, is_gone, never_ends])
+def test_a_reload_that_fails_changes_nothing_and_says_so(
+    tmp_path: Path, fault: Callable[[Path], None]
+) -> None:
     authority = Authority.at(tmp_path)
     certificate, key = authority.write_server()
     options = ["--listen", "tls://127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key]
     with watched(*options) as server:
-        key.write_text("not a key")
+        fault(key)
         server.process.send_signal(signal.SIGHUP)
         record = server.wait_for_record("the certificates in use are kept")
         assert str(key) in record
         with secured(server, authority.trusting()) as client:
             assert exchange(client) == b"a\nn\n"
+
+
+def test_a_reload_that_waits_for_a_file_holds_up_nobody(tmp_path: Path) -> None:
+    authority = Authority.at(tmp_path)
+    certificate, key = authority.write_server()
+    options = ["--listen", "tls://127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key]
+    with watched(*options) as server:
+        key.unlink()
+        os.mkfifo(key)
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_record("reloading")
+        with secured(server, authority.trusting()) as client:
+            assert exchange(client) == b"a\nn\n"
+        begin = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - begin < 5  # it would go on for ten
+
+
+# The files have been read when a cipher is imported.
+BREAKS_READING = """
+import cipherecho.tls
+
+def broken(path):
+    raise ZeroDivisionError("nobody thought of it")
+
+cipherecho.tls.read_file = broken
+
+class Breaks:
+    "Breaks how files are read."
+    def encrypt(self, body: bytes) -> bytes:
+        return body
+"""
+
+
+def test_a_reload_that_raises_what_nobody_thought_of_changes_nothing(tmp_path: Path) -> None:
+    authority = Authority.at(tmp_path)
+    certificate, key = authority.write_server()
+    Site(tmp_path).install("acme-ciphers", {"breaks": "acme:Breaks"}, acme=BREAKS_READING)
+    command = ["env", f"PYTHONPATH={tmp_path}", COMMAND, "--cipher", "breaks"]
+    options = ["--listen", "tls://127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key]
+    process = subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    )
+    with ending(process):
+        server = Server(process)
+        server.wait_for_listeners(1)
+        process.send_signal(signal.SIGHUP)
+        server.wait_for_record("the reload failed, and what is in use is kept: nobody thought")
+        with secured(server, authority.trusting()) as client:
+            assert exchange(client) == b"a\na\n"
+        assert server.stop() == 0
+
+
+def test_a_key_from_a_pipe_is_kept_by_a_reload_in_the_sandbox(tmp_path: Path) -> None:
+    authority = Authority.at(tmp_path)
+    certificate, key = authority.write_server()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    Thread(target=pipe.write_bytes, args=(key.read_bytes(),), daemon=True).start()
+    listen = [word for _ in range(2) for word in ("--listen", "tls://127.0.0.1:0")]
+    options = [*listen, "--tls-cert", certificate, "--tls-key", pipe, "--sandbox"]
+    with watched(*options, listeners=2) as server:
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_record(f"what came through {pipe} is kept")
+        server.wait_for_record("certificates reloaded")
+        with secured(server, authority.trusting()) as client:
+            assert exchange(client) == b"a\nn\n"
+
+
+def test_a_key_that_everybody_can_read_is_warned_of() -> None:
+    with TemporaryDirectory(dir="/tmp") as directory:
+        Path(directory).chmod(0o755)
+        certificate, key = Authority.at(Path(directory)).write_server()
+        key.chmod(0o644)
+        options = ["--listen", "tls://127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key]
+        with watched(*options) as server:
+            warning = f"can read the TLS key in {key}: run chmod"
+            server.wait_for_record(warning)
+            key.chmod(0o640)
+            server.process.send_signal(signal.SIGHUP)
+            server.wait_for_record("certificates reloaded")
+        assert server.stderr.count(warning) == 1
 
 
 def test_a_reload_without_certificates_ends_nothing() -> None:

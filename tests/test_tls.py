@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
+import subprocess
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from cipherecho.tls import Certificates, ClientAuth, TlsError, TlsSettings, TlsVersion
+from cipherecho.file_contents import read_file
+from cipherecho.tls import Certificates, ClientAuth, PemFiles, TlsError, TlsSettings, TlsVersion
 from tests.certificates import Authority
+from tests.running import PATIENCE, tool
 
 
 @pytest.fixture
@@ -227,6 +233,87 @@ def test_an_encrypted_key_is_refused_and_no_password_asked_for(
     assert f"openssl pkey -in {encrypted}" in message
 
 
+@pytest.mark.parametrize("what", ["certificate", "key", "client CA"])
+def test_a_pipe_that_nobody_writes_to_is_named(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr("cipherecho.tls.read_file", partial(read_file, seconds=0.05))
+    silent = tmp_path / "silent.pem"
+    os.mkfifo(silent)
+    certificate, key = authority.write_server()
+    settings = {
+        "certificate": TlsSettings(silent, key),
+        "key": TlsSettings(certificate, silent),
+        "client CA": TlsSettings(certificate, key, client_ca=silent),
+    }[what]
+    message = refused(settings, silent)
+    assert f"can't read the TLS {what}" in message
+    assert "is it a pipe that nobody writes to" in message
+
+
+# What OpenSSL takes.
+
+
+@pytest.mark.parametrize("form", ["plain", "trusted", "X509"])
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"",
+        b"# the -----BEGIN CERTIFICATE----- block below is renewed by cron\n",
+        b"# -----BEGIN CERTIFICATE-----\n#\xfc\n# -----END CERTIFICATE-----\r\n",
+        "commented out",
+        "key",
+    ],
+)
+def test_when_it_expires_is_said_of_the_certificate_that_is_served(
+    authority: Authority, before: bytes | str, form: str
+) -> None:
+    certificate, key = authority.write_server()
+    pem = certificate.read_bytes()
+    if form == "trusted":
+        shown = [tool("openssl"), "x509", "-in", certificate, "-addtrust", "serverAuth"]
+        pem = subprocess.check_output([*shown, "-trustout"], timeout=PATIENCE)
+    elif form == "X509":
+        pem = pem.replace(b"N CERT", b"N X509 CERT").replace(b"D CERT", b"D X509 CERT")
+    if before == "commented out":
+        before = b"".join(b"#" + line for line in authority.old.splitlines(keepends=True))
+    elif before == "key":
+        before = key.read_bytes()
+    assert isinstance(before, bytes)
+    certificate.write_bytes(before + pem + authority.old)
+    certificates = Certificates(TlsSettings(certificate, key))
+    assert Conversation(certificates.context, authority.trusting()).exchange() == b"hello"
+    assert certificates.expires() == authority.expires.timestamp()
+
+
+def test_when_it_expires_is_said_though_clients_must_show_a_certificate(
+    authority: Authority,
+) -> None:
+    settings = TlsSettings(*authority.write_server(), client_ca=authority.root)
+    assert Certificates(settings).expires() == authority.expires.timestamp()
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_files_may_be_pipes_which_are_read_once(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: bool
+) -> None:
+    if not in_memory:  # as on other systems
+        monkeypatch.setattr("cipherecho.tls._memory_file", lambda: None)
+    certificate, key = authority.write_server()
+    settings = TlsSettings(tmp_path / "certificate", tmp_path / "key", client_ca=authority.root)
+    for pipe, file in ((settings.certificate, certificate), (settings.key, key)):
+        assert pipe
+        os.mkfifo(pipe)
+        Thread(target=pipe.write_bytes, args=(file.read_bytes(),), daemon=True).start()
+    files = PemFiles()
+    client = authority.trusting(authority.write_client("alice"))
+    for certificates in (Certificates(settings, files), Certificates(settings, files)):
+        assert Conversation(certificates.context, client).exchange() == b"hello"
+        assert certificates.lasting == [authority.root]
+        certificates.reload(PemFiles(certificates.pipes))
+        assert Conversation(certificates.context, client).exchange() == b"hello"
+
+
 # Loading them again.
 
 
@@ -243,7 +330,7 @@ def test_a_new_certificate_is_shown_to_new_connections_and_open_ones_go_on(
     before = shown_by(certificates, client)
     talk = Conversation(certificates.context, client)
     authority.write_server()
-    certificates.reload()
+    certificates.reload(PemFiles())
     assert shown_by(certificates, client) != before
     assert talk.exchange() == b"hello"
 
@@ -259,7 +346,7 @@ def test_what_was_loaded_stays_if_what_there_is_now_is_wrong(
     path = {"certificate": certificate, "key": key, "root": authority.root}[file]
     path.write_text("in the middle of being written")
     with pytest.raises(TlsError) as caught:
-        certificates.reload()
+        certificates.reload(PemFiles())
     assert caught.value.path == path
     assert shown_by(certificates, client) == before
 
@@ -292,10 +379,10 @@ def test_a_client_that_a_new_root_refuses_can_not_resume_its_session(
     resumed = Conversation(certificates.context, client, session).client.session_reused
     assert resumed is (version is ssl.TLSVersion.TLSv1_2)  # or this test shows nothing
 
-    certificates.reload()
+    certificates.reload(PemFiles())
     assert not Conversation(certificates.context, client, session).client.session_reused
 
     Authority.at(tmp_path / "clients")  # another root, in the same file
-    certificates.reload()
+    certificates.reload(PemFiles())
     with pytest.raises(ssl.SSLCertVerificationError):
         Conversation(certificates.context, client, session)

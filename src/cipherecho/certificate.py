@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import binascii
-import re
 from calendar import timegm
 from collections.abc import Iterator
 
 __all__ = ["expiry"]
-
-# As OpenSSL names it: today's label and two old ones (PEM_read_bio_X509_AUX(3)).
-_PEM = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----(.*?)-----END ", flags=re.DOTALL)
 
 # The tags of DER that matter here (X.680, 8.6 and X.690).
 _VERSION = 0xA0
 _UTC_TIME = 0x17
 
 
-def expiry(pem: bytes) -> int:
-    """Return when the first certificate of a PEM file expires, in seconds since 1970.
+def expiry(certificate: bytes) -> int | None:
+    """Return when a certificate in DER expires, in seconds since 1970.
 
-    The file is one that OpenSSL has loaded; the date is where RFC 5280, 4.1 has it.
-
-    Raises:
-      ValueError: there is no certificate in it.
+    None if the date is not where, or not what RFC 5280, 4.1 says: OpenSSL takes more than
+    that, and what it serves is served.
     """
-    found = _PEM.search(pem)
-    if found is None:
-        raise ValueError("got no certificate in PEM, expected one")
-    _, certificate = next(_elements(binascii.a2b_base64(found[1])))
+    try:
+        return _expiry(certificate)
+    # Nothing that is odd in a certificate is worth more than a date that is missing.
+    except Exception:
+        return None
+
+
+def _expiry(der: bytes) -> int:
+    _, certificate = next(_elements(der))
     _, to_be_signed = next(_elements(certificate))
     # All but the version must be there: serial number, signature, issuer, validity.
     mandatory = [content for tag, content in _elements(to_be_signed) if tag != _VERSION]
@@ -48,6 +46,8 @@ def _elements(der: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _seconds(tag: int, date: str) -> int:
+    if not date.endswith("Z"):
+        raise ValueError(f"got the date {date!r}, expected one in UTC")
     if tag == _UTC_TIME:  # of two digits for the year (RFC 5280, 4.1.2.5.1)
         date = ("19" if date >= "50" else "20") + date
     year, rest = int(date[:4]), date[4:]

@@ -33,7 +33,7 @@ class Watched:
     """A service, as far as its metrics go."""
 
     tally: Tally
-    certificate_expires: Callable[[], float] | None = None
+    certificate_expires: Callable[[], float | None] | None = None
     """Returns when the certificate that new connections get expires, in seconds since 1970;
     None without TLS."""
 

@@ -18,13 +18,14 @@ from cipherecho.cipher import Cipher
 from cipherecho.descriptors import allow_descriptors, descriptors_left
 from cipherecho.endpoint import Endpoint
 from cipherecho.listeners import Listener, open_listeners
+from cipherecho.printable import shown
 from cipherecho.sandbox import Loading, Sandbox, confine, confine_loading
 from cipherecho.server import serve
 from cipherecho.service import Service
 from cipherecho.service_manager import ServiceManager
 from cipherecho.signals import Signals
 from cipherecho.tally import Tally
-from cipherecho.tls import Certificates, TlsError
+from cipherecho.tls import Certificates, PemFiles, TlsError
 
 __all__ = ["ciphers_in_sandbox", "run"]
 
@@ -84,13 +85,9 @@ def run(
     Raises:
       ListenError: the system refuses one of the endpoints; none is announced then.
       SandboxError: the system can't confine the process as it is required.
-      TlsError: a certificate or key can't be used.
       VariableError: what a service manager has set in the environment makes no sense.
       Exception: whatever `ciphers` raises.
     """
-    certificates = [
-        None if service.tls is None else Certificates(service.tls) for service in services
-    ]
     keep_freed_blocks()
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     with ServiceManager() as manager:
@@ -98,7 +95,6 @@ def run(
             services,
             ciphers,
             signals,
-            certificates,
             express,
             announce,
             metrics,
@@ -133,7 +129,6 @@ class _Process:
         services: Sequence[Service],
         ciphers: Callable[[], Sequence[Cipher]],
         signals: Signals,
-        certificates: Sequence[Certificates | None],
         express: bool,
         announce: Callable[[str, Endpoint], None],
         metrics: Endpoint | None,
@@ -147,7 +142,7 @@ class _Process:
         self._services = services
         self._make_ciphers = ciphers
         self._signals = signals
-        self._certificates = certificates
+        self._certificates = [service.certificates for service in services]
         self._express = express
         self._announce = announce
         self._metrics = metrics
@@ -168,6 +163,7 @@ class _Process:
         self._tallies: list[tuple[list[Endpoint], Tally]] = []
 
     async def run(self) -> int:
+        self._warn_of_public_keys()
         async with AsyncExitStack() as stack:
 
             async def opened(
@@ -234,10 +230,9 @@ class _Process:
 
     def _renewable(self) -> Iterator[Path]:
         """Yield the files that are read again when that is asked for."""
-        for service in self._services:
-            if service.tls is not None:
-                files = (service.tls.certificate, service.tls.key, service.tls.client_ca)
-                yield from filter(None, files)
+        for certificates in self._certificates:
+            if certificates is not None:
+                yield from certificates.lasting
 
     async def _serve(
         self,
@@ -312,7 +307,7 @@ class _Process:
                 await self._reload_asked.wait()
                 self._reload_asked = trio.Event()
                 if not self._signals.terminal_is_gone():
-                    self._reload()
+                    await self._reload()
                 nursery.start_soon(self._stop_without_terminal)
 
     async def _stop_without_terminal(self) -> None:
@@ -323,21 +318,56 @@ class _Process:
             log.info("the terminal was closed")
             self._stop_asked.set()
 
-    def _reload(self) -> None:
+    async def _reload(self) -> None:
+        """Read again what can be read again; whatever goes wrong, what is in use stays."""
+        try:
+            self._manager.reloading()
+            try:
+                await self._load_again()
+            finally:
+                self._manager.ready()
+        except Exception as error:
+            log.error(
+                "the reload failed, and what is in use is kept: %(problem)s",
+                {"problem": shown(error)},
+                exc_info=True,
+            )
+
+    async def _load_again(self) -> None:
         certified = [one for one in self._certificates if one is not None]
         log.info("reloading: certificates=%(certificates)d", {"certificates": len(certified)})
-        self._manager.reloading()
+        pipes = {path: one for each in certified for path, one in each.pipes.items()}
+        for path in pipes:
+            log.warning(
+                "what came through %(path)s is kept, since it can't be read again: to renew it, "
+                "restart the server",
+                {"path": str(path)},
+            )
+        files = PemFiles(pipes)
+        problems: dict[str, None] = {}  # each once, and in order
+        loaded = 0
         for certificates in certified:
             try:
-                certificates.reload()
-            except TlsError as error:
-                log.error(  # noqa: TRY400
-                    "the certificates in use are kept: %(problem)s",
-                    {"problem": str(error)},
+                # In a thread that is left behind if the process ends meanwhile.
+                await trio.to_thread.run_sync(
+                    partial(certificates.reload, files), abandon_on_cancel=True
                 )
-            else:
-                log.info("certificates reloaded: new connections get them")
-        self._manager.ready()
+                loaded += 1
+            except TlsError as error:
+                problems[str(error)] = None
+        for problem in problems:
+            log.error("the certificates in use are kept: %(problem)s", {"problem": problem})
+        if loaded:
+            log.info("certificates reloaded: new connections get them")
+        self._warn_of_public_keys()
+
+    def _warn_of_public_keys(self) -> None:
+        found = {one.public_key_file for one in self._certificates if one is not None}
+        for path in sorted(filter(None, found)):
+            log.warning(
+                "every user of this machine can read the TLS key in %(path)s: run chmod o= on it",
+                {"path": str(path)},
+            )
 
 
 def _with_shares(services: Sequence[Service]) -> Sequence[Service]:

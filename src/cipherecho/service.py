@@ -9,7 +9,7 @@ from cipherecho.endpoint import Endpoint
 from cipherecho.limits import Limits
 from cipherecho.proxies import Proxies
 from cipherecho.session import Reply, Reset
-from cipherecho.tls import TlsSettings
+from cipherecho.tls import Certificates
 
 __all__ = ["Service"]
 
@@ -22,7 +22,7 @@ class Service:
     limits: Limits = field(default_factory=Limits)
     reply: Reply = Reply.BOTH
     reset: Reset = Reset.CONNECTION
-    tls: TlsSettings | None = None
+    certificates: Certificates | None = None
     """Needed by endpoints that ask for TLS."""
     proxies: Proxies = field(default_factory=Proxies)
     """From whom a PROXY header is required."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import NoReturn
 
 from cipherecho.certificate import expiry
+from cipherecho.file_contents import Contents, read_file
 
-__all__ = ["Certificates", "ClientAuth", "TlsError", "TlsSettings", "TlsVersion"]
+__all__ = ["Certificates", "ClientAuth", "PemFiles", "TlsError", "TlsSettings", "TlsVersion"]
 
 
 class ClientAuth(StrEnum):
@@ -52,6 +58,35 @@ class TlsError(Exception):
         super().__init__(problem)
 
 
+class PemFiles:
+    """What files have, each of them read once, however many listeners name it.
+
+    So a pipe can be one of them, and files that are replaced meanwhile are all old or all new.
+
+    Args:
+      kept: what is not read, since it is known.
+    """
+
+    def __init__(self, kept: Mapping[Path, Contents] | None = None) -> None:
+        self._contents: dict[Path, Contents | OSError] = dict(kept or {})
+
+    def read(self, path: Path) -> Contents:
+        """Return what is in a file.
+
+        Raises:
+          OSError: it can't be read; it is not tried again, as that may take its time.
+        """
+        if path not in self._contents:
+            try:
+                self._contents[path] = read_file(path)
+            except OSError as error:
+                self._contents[path] = error
+        contents = self._contents[path]
+        if isinstance(contents, OSError):
+            raise contents
+        return contents
+
+
 class Certificates:
     """The certificates and keys of TLS listeners, as their files had them when last loaded.
 
@@ -59,31 +94,66 @@ class Certificates:
 
     Args:
       settings: where the files are, and what is asked of clients.
+      files: what has been read of them.
 
     Raises:
       TlsError: a file is missing, can't be read or doesn't hold what it should; the key is
         encrypted, or is not that of the certificate.
     """
 
-    def __init__(self, settings: TlsSettings) -> None:
-        self._settings = settings
-        self.context, self._expires = _load(settings)
-        """What a connection that is accepted now begins TLS with; and until when it is good."""
+    def __init__(self, settings: TlsSettings, files: PemFiles | None = None) -> None:
+        self.settings = settings
+        self._loaded = _load(settings, files or PemFiles())
 
-    def reload(self) -> None:
+    @property
+    def context(self) -> ssl.SSLContext:
+        """What a connection that is accepted now begins TLS with."""
+        return self._loaded.context
+
+    @property
+    def lasting(self) -> list[Path]:
+        """Their files, without those that can't be read again, as pipes can't."""
+        return [path for path, contents in self._loaded.contents.items() if contents.lasting]
+
+    @property
+    def pipes(self) -> Mapping[Path, Contents]:
+        """What came from files that can't be read again."""
+        return {path: one for path, one in self._loaded.contents.items() if not one.lasting}
+
+    @property
+    def public_key_file(self) -> Path | None:
+        """The file with the key, if every user of the machine may read it."""
+        path = self.settings.key or self.settings.certificate
+        return path if self._loaded.contents[path].public else None
+
+    def reload(self, files: PemFiles) -> None:
         """Load the files again, for connections from now on; those that are open keep theirs.
 
         A session that a client had from the old files is not resumed with the new ones, so
-        that it has to show a certificate that they allow.
+        that it has to show a certificate that they allow.  It may take as long as reading does,
+        and may be called in a thread.
+
+        Args:
+          files: what has been read of them again, and what of them can't be.
 
         Raises:
           TlsError: as when they were first loaded; `context` stays what it was.
         """
-        self.context, self._expires = _load(self._settings)
+        self._loaded = _load(self.settings, files)
 
-    def expires(self) -> int:
-        """Return when the certificate in use expires, in seconds since 1970."""
-        return self._expires
+    def expires(self) -> int | None:
+        """Return when the certificate in use expires, in seconds since 1970.
+
+        None if it does not say so in a form that can be read.
+        """
+        return self._loaded.expires
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    context: ssl.SSLContext
+    expires: int | None
+    contents: Mapping[Path, Contents]
 
 
 # Forward secrecy and authenticated encryption; this is for TLS 1.2, as 1.3 has nothing else.
@@ -100,12 +170,23 @@ _VERIFICATION = {
 }
 
 # OpenSSL takes some more labels than these, which no tool has written for decades.
+_A_CERTIFICATE = "a certificate (BEGIN CERTIFICATE)"
+_ROOTS = "the certificates of roots (BEGIN CERTIFICATE)"
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----")
 _KEY = re.compile(rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----")
 
 
-def _load(settings: TlsSettings) -> tuple[ssl.SSLContext, int]:
-    """Return the context, and when the certificate expires, in seconds since 1970."""
+def _load(settings: TlsSettings, files: PemFiles) -> _Loaded:
+    key = settings.key or settings.certificate
+    contents = {
+        path: _read(path, what, files)
+        for path, what in (
+            (settings.certificate, "certificate"),
+            (key, "key"),
+            (settings.client_ca, "client CA"),
+        )
+        if path is not None
+    }
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[settings.minimum]
     context.set_ciphers(_CIPHERS)
@@ -115,27 +196,33 @@ def _load(settings: TlsSettings) -> tuple[ssl.SSLContext, int]:
     # connection.  1.2 has its own, which can't be done without: instead of them OpenSSL
     # would remember the sessions.
     context.num_tickets = 0
-    # No tickets for TLS 1.3: making two cost more than what resuming spares (258 µs and 211
-    # instead of 219, measured), and a client that closes without having read them resets the
-    # connection.  1.2 has its own, which can't be done without: instead of them OpenSSL
-    # would remember the sessions.
-    context.num_tickets = 0
     # Many clients end without TLS's own end. What they sent until then is answered, as by
     # plain TCP, while OpenSSL 3 would take it for an attack and send nothing any more.
     # (A line that an attacker cut short is answered as it came; there is nothing to win.)
     context.options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
-    expires = _load_own(context, settings.certificate, settings.key or settings.certificate)
+    _load_own(context, settings.certificate, key, contents)
+    # Before clients are asked for something, which this one does not have.
+    served = _served_by(context)
     if settings.client_ca is not None:
-        _load_client_ca(context, settings.client_ca)
+        _load_client_ca(context, settings.client_ca, contents)
         context.verify_mode = _VERIFICATION[settings.client_auth]
-    return context, expires
+    return _Loaded(context, None if served is None else expiry(served), contents)
 
 
-def _load_own(context: ssl.SSLContext, certificate: Path, key: Path) -> int:
-    # OpenSSL does not say which file it means, so what people get wrong is looked for first.
-    pem = _expect(_CERTIFICATE, certificate, "certificate", "a certificate (BEGIN CERTIFICATE)")
-    _expect(_KEY, key, "key", "its key (BEGIN PRIVATE KEY)")
+def _read(path: Path, what: str, files: PemFiles) -> Contents:
+    try:
+        return files.read(path)
+    except OSError as error:
+        raise TlsError(
+            path,
+            f"can't read the TLS {what} {str(path)!r}: {error.strerror}; "
+            "give a file that this user may read",
+        ) from error
 
+
+def _load_own(
+    context: ssl.SSLContext, certificate: Path, key: Path, contents: Mapping[Path, Contents]
+) -> None:
     def refuse() -> NoReturn:  # OpenSSL would ask for the password at the terminal
         raise TlsError(
             key,
@@ -144,8 +231,12 @@ def _load_own(context: ssl.SSLContext, certificate: Path, key: Path) -> int:
         )
 
     try:
-        context.load_cert_chain(certificate, key, refuse)
+        with _as_file(contents[certificate]) as chain, _as_file(contents[key]) as private:
+            context.load_cert_chain(chain, private, refuse)
     except ssl.SSLError as error:
+        # OpenSSL does not say which file it means, so what people get wrong is looked for.
+        _expect(_CERTIFICATE, certificate, contents, "certificate", _A_CERTIFICATE)
+        _expect(_KEY, key, contents, "key", "its key (BEGIN PRIVATE KEY)")
         if error.reason == "KEY_VALUES_MISMATCH":
             raise TlsError(
                 key,
@@ -158,14 +249,14 @@ def _load_own(context: ssl.SSLContext, certificate: Path, key: Path) -> int:
             f"{str(key)!r}: {_said(error)}; look at them with: openssl x509 -text -in "
             f"{certificate}; openssl pkey -check -in {key}",
         ) from error
-    return expiry(pem)
 
 
-def _load_client_ca(context: ssl.SSLContext, path: Path) -> None:
-    _expect(_CERTIFICATE, path, "client CA", "the certificates of roots (BEGIN CERTIFICATE)")
+def _load_client_ca(context: ssl.SSLContext, path: Path, contents: Mapping[Path, Contents]) -> None:
     try:
-        context.load_verify_locations(path)
+        with _as_file(contents[path]) as roots:
+            context.load_verify_locations(roots)
     except ssl.SSLError as error:
+        _expect(_CERTIFICATE, path, contents, "client CA", _ROOTS)
         raise TlsError(
             path,
             f"can't use the TLS client CA in {str(path)!r}: {_said(error)}; "
@@ -173,22 +264,86 @@ def _load_client_ca(context: ssl.SSLContext, path: Path) -> None:
         ) from error
 
 
-def _expect(label: re.Pattern[bytes], path: Path, what: str, contents: str) -> bytes:
-    """Return what is in a file, having looked for a label in it."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
+def _expect(
+    label: re.Pattern[bytes],
+    path: Path,
+    contents: Mapping[Path, Contents],
+    what: str,
+    expected: str,
+) -> None:
+    """Look for a label in a file that OpenSSL has refused."""
+    if not label.search(contents[path].data):
         raise TlsError(
             path,
-            f"can't read the TLS {what} {str(path)!r}: {error.strerror}; "
-            "give a file that this user may read",
-        ) from error
-    if not label.search(data):
-        raise TlsError(
-            path,
-            f"the TLS {what} file {str(path)!r} has no PEM block of {contents}; give one that has",
+            f"the TLS {what} file {str(path)!r} has no PEM block of {expected}; give one that has",
         )
-    return data
+
+
+@contextmanager
+def _as_file(contents: Contents) -> Iterator[str]:
+    """Yield the name of a file that has them, since Python gives OpenSSL nothing else.
+
+    It is in memory where that can be: so no key gets to a disk, and it can be done in the
+    sandbox, too.
+    """
+    descriptor = _memory_file()
+    if descriptor is None:
+        with NamedTemporaryFile() as file:  # nobody else may read it
+            file.write(contents.data)
+            file.flush()
+            yield file.name
+        return
+    with open(descriptor, "wb") as file:  # noqa: PTH123
+        file.write(contents.data)
+        file.flush()
+        yield _path_of(descriptor)
+
+
+# Not to be executed, which a system may insist on (memfd_create(2)). Python has no name for
+# it, and Linux knows it since 6.3.
+_NOEXEC_SEAL = 8
+
+
+def _memory_file() -> int | None:
+    """Return the descriptor of a new file in memory, None if there can't be one."""
+    if sys.platform == "linux":
+        for flags in (_NOEXEC_SEAL, 0):
+            try:
+                descriptor = os.memfd_create("cipherecho", os.MFD_CLOEXEC | flags)
+            except OSError:
+                continue
+            if os.access(_path_of(descriptor), os.R_OK):  # not without /proc
+                return descriptor
+            os.close(descriptor)
+    return None
+
+
+def _path_of(descriptor: int) -> str:
+    return f"/proc/self/fd/{descriptor}"
+
+
+def _served_by(context: ssl.SSLContext) -> bytes | None:
+    """Return the certificate that clients are shown, as DER; None if no client can be shown it.
+
+    A file can have many blocks, of which OpenSSL takes its pick, and says only here which.
+    """
+    client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client_context.check_hostname = False
+    client_context.verify_mode = ssl.CERT_NONE
+    client_context.set_ciphers("ALL:@SECLEVEL=0")  # whatever key it is of
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = client_context.wrap_bio(to_client, to_server)
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    for side in (client, server) * 3:  # TLS 1.3 takes two, or three of a client's guesses
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLError:
+            return None
+        if side is client:
+            return client.getpeercert(binary_form=True)
+    return None
 
 
 def _said(error: ssl.SSLError) -> str:

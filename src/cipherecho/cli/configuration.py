@@ -30,7 +30,7 @@ from cipherecho.sandbox import Loading, Sandbox
 from cipherecho.service import Service
 from cipherecho.session import Reply, Reset
 from cipherecho.specification import SelectionError
-from cipherecho.tls import Certificates, ClientAuth, TlsError, TlsSettings, TlsVersion
+from cipherecho.tls import Certificates, ClientAuth, PemFiles, TlsError, TlsSettings, TlsVersion
 from cipherecho.variables import VariableError
 
 __all__ = ["LISTENER_KEYS", "PROCESS_KEYS", "Configuration", "configuration_of"]
@@ -117,6 +117,7 @@ class _Assembly:
     def __init__(self, ctx: click.Context) -> None:
         self._problems = list(refusals(ctx))
         self._registry = installed()
+        self._pem_files = PemFiles()
         self._options = {
             one.opts[0].removeprefix("--"): one
             for one in ctx.command.params
@@ -257,14 +258,14 @@ class _Assembly:
     def _service(self, settings: _Layer) -> Service:
         listen = settings["listen"]
         endpoints = listen.value if listen.where else self._endpoints_unasked()
-        tls = self._tls(endpoints, settings)
+        certificates = self._certificates(endpoints, settings)
         limits = {one.name: settings[one.name.replace("_", "-")].value for one in fields(Limits)}
         return Service(
             endpoints,
             Limits(**limits),
             Reply(settings["reply"].value),
             Reset(settings["reset"].value),
-            tls,
+            certificates,
             Proxies(settings["proxy-from"].value),
             log_empty=settings["log-empty"].value,
         )
@@ -322,7 +323,7 @@ class _Assembly:
             raise SettingsError(dict.fromkeys(self._problems))
         return ciphers
 
-    def _tls(self, endpoints: Iterable[Endpoint], settings: _Layer) -> TlsSettings | None:
+    def _certificates(self, endpoints: Iterable[Endpoint], settings: _Layer) -> Certificates | None:
         with_tls = next((one for one in endpoints if one.tls), None)
         if with_tls is None:
             return None
@@ -342,16 +343,16 @@ class _Assembly:
             TlsVersion(minimum.value),
         )
         try:
-            Certificates(tls)
+            return Certificates(tls, self._pem_files)
         except TlsError as error:
             files = (certificate, key, client_ca)
             where = next((one.where for one in files if one.value == error.path), "")
             self._refuse(where, error)
-        return tls
+            return None
 
     def _refuse_unused_tls(self, services: Iterable[Service], layers: Iterable[_Layer]) -> None:
         """Refuse what is there to protect clients when nothing of it takes effect."""
-        if any(service.tls for service in services):
+        if any(service.certificates for service in services):
             return
         for layer in layers:
             for key in _TLS_KEYS:

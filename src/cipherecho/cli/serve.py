@@ -15,7 +15,6 @@ from cipherecho.endpoint import Endpoint
 from cipherecho.process import ciphers_in_sandbox, run
 from cipherecho.sandbox import Sandbox
 from cipherecho.signals import Signals
-from cipherecho.tls import TlsError
 from cipherecho.variables import VariableError
 
 __all__ = ["check_ciphers", "serve_command"]
@@ -27,9 +26,8 @@ def serve_command(configuration: Configuration, signals: Signals) -> int:
     """Serve until a signal ends it; return the exit status.
 
     Raises:
-      SettingsError: a certificate has changed since it was looked at, what a service
-        manager has set in the environment makes no sense, or a cipher can't be made in the
-        sandbox.
+      SettingsError: what a service manager has set in the environment makes no sense, or a
+        cipher can't be made in the sandbox.
     """
     announce = partial(_announce, None if sys.stdout is None else sys.stdout.fileno())
     with (
@@ -50,7 +48,7 @@ def serve_command(configuration: Configuration, signals: Signals) -> int:
                 threads_paused=written.paused,
                 records_lost=written.lost,
             )
-        except (TlsError, VariableError) as error:
+        except VariableError as error:
             raise SettingsError([str(error)]) from error
 
 

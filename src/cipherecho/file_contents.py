@@ -1,0 +1,109 @@
+"""Files of the operator's, read whole: they may be pipes, and on servers that are down."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from time import monotonic, sleep
+
+__all__ = ["Contents", "read_file"]
+
+# The certificates of all public roots are some 200 KiB.
+_MOST = 16 * 1024 * 1024
+
+# For whoever writes to a pipe it is long, and for whoever waits for the server it is short.
+_SECONDS = 10.0
+
+# What comes in time is still handed over.
+_GRACE_SECONDS = 1.0
+
+_AT_ONCE = 1024 * 1024
+_PAUSE_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file had when it was read."""
+
+    data: bytes
+    lasting: bool
+    """Whether it can be read again, as a pipe can't."""
+    public: bool
+    """Whether every user of the machine may read it."""
+
+
+def read_file(path: Path, seconds: float = _SECONDS, most: int = _MOST) -> Contents:
+    """Return what is in a file, a pipe or a device, after `seconds` at the most.
+
+    It may hold `most` bytes.  A pipe that nobody writes to yet is waited for.
+
+    Raises:
+      OSError: it can't be read, or not in that time, or it holds more.
+    """
+    done: SimpleQueue[Contents | BaseException] = SimpleQueue()
+
+    def read() -> None:
+        try:
+            done.put(_read(path, monotonic() + seconds, most))
+        except BaseException as error:
+            done.put(error)
+
+    # Opening a file can take for ever, which nothing can put an end to; so it is left to a
+    # thread that the process does not wait for when it ends.
+    Thread(target=read, name="file", daemon=True).start()
+    try:
+        result = done.get(timeout=seconds + _GRACE_SECONDS)
+    except Empty:
+        raise _late() from None
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def _read(path: Path, until: float, most: int) -> Contents:
+    # Not to wait for a writer: later, another reader would have to share with this one.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        data = b""
+        while True:
+            more = _receive(descriptor)
+            if more == b"" and (data or not stat.S_ISFIFO(mode)):
+                break
+            data += more or b""
+            if len(data) > most:
+                raise OSError(errno.EFBIG, f"it has more than {most:,} bytes")
+            if monotonic() > until:
+                raise _late()
+            if not more:  # nothing came yet, or nobody writes yet
+                sleep(_PAUSE_SECONDS)
+        regular = stat.S_ISREG(mode)
+        return Contents(data, regular, regular and _is_public(path, mode))
+    finally:
+        os.close(descriptor)
+
+
+def _receive(descriptor: int) -> bytes | None:
+    """Return what there is, b"" at the end, None if more may come."""
+    try:
+        return os.read(descriptor, _AT_ONCE)
+    except BlockingIOError:
+        return None
+
+
+def _is_public(path: Path, mode: int) -> bool:
+    """Return whether others may read it, and get through all directories to it."""
+    ways = path.resolve().parents
+    return bool(mode & stat.S_IROTH) and all(way.stat().st_mode & stat.S_IXOTH for way in ways)
+
+
+def _late() -> OSError:
+    return OSError(
+        errno.ETIMEDOUT,
+        "it did not come in time; is it a pipe that nobody writes to, or on a server that is down?",
+    )
