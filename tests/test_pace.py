@@ -70,7 +70,6 @@ def code(pace: Pace, clock: Clock, seconds: float) -> None:
         (inverse(chain([Picky(), SlowStateful()])), True),
         (chain([Picky(), Numbered()]), False),
     ],
-    ids=repr,
 )
 def test_a_cipher_is_slow_if_it_or_a_stage_of_it_says_so(cipher: Cipher, slow: bool) -> None:
     assert Pace(cipher).slow is slow
