@@ -135,8 +135,8 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         _say(f"the limit of open files allows {many} connections, so that is what many are")
     return Settings(
         cores=cores(),
-        warmup=0.2 if arguments.quick else 0.4,
-        seconds=0.5 if arguments.quick else 1.5,
+        warmup=0.1 if arguments.quick else 0.4,
+        seconds=0.2 if arguments.quick else 1.5,
         many=many,
         starts=2 if arguments.quick else 5,
         text=Path(),

@@ -28,6 +28,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from cipherecho.cli.root import root
 from tests.certificates import Authority
 from tests.running import (
     COMMAND,
@@ -639,28 +640,39 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize("source", ["command line", "environment"])
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.option)
-def test_an_option_from_the_command_line_and_from_the_environment(
-    setting: Setting, source: str, tmp_path: Path
-) -> None:
+def test_an_option_makes_its_difference(setting: Setting, tmp_path: Path) -> None:
     Site(tmp_path).install("acme-ciphers", {"crowd": "acme:Crowd"}, acme=CROWD)
     certificate, key = Authority.at(tmp_path).write_server()
     (tmp_path / "both.pem").write_bytes(certificate.read_bytes() + key.read_bytes())
     (tmp_path / "cipherecho.toml").write_text("reply = 'cipher'")
-    arguments = setting.arguments() if source == "command line" else []
-    variables = setting.variables() if source == "environment" else {}
-    variables = {
-        "PYTHONPATH": str(tmp_path),
-        "CIPHERECHO_LISTEN": "0",
-        **setting.others,
-        **variables,
-    }
     files = str(tmp_path)
-    arguments = [word.replace("FILES", files) for word in arguments]
-    variables = {name: text.replace("FILES", files) for name, text in variables.items()}
+    arguments = [word.replace("FILES", files) for word in setting.arguments()]
+    others = {name: text.replace("FILES", files) for name, text in setting.others.items()}
+    variables = {"PYTHONPATH": files, "CIPHERECHO_LISTEN": "0", **others}
     with started(COMMAND, *arguments, listeners=setting.listeners, variables=variables) as server:
         setting.works(server)
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.option)
+def test_an_option_from_the_environment_is_the_same(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in os.environ:
+        if name.startswith("CIPHERECHO_"):
+            monkeypatch.delenv(name)
+    for name, text in setting.others.items():
+        if name != setting.variable:
+            monkeypatch.setenv(name, text)
+
+    def chosen(*arguments: str) -> dict[str, object]:
+        return root.make_context("cipherecho", [*arguments]).params
+
+    nothing, expected = chosen(), chosen(*setting.arguments())
+    assert expected != nothing
+    for name, text in setting.variables().items():
+        monkeypatch.setenv(name, text)
+    assert chosen() == expected
 
 
 def test_every_option_is_tested_above() -> None:

@@ -88,7 +88,13 @@ def test_a_vector_holds_where_every_line_starts_afresh(specification: str, vecto
         assert session.receive(line.encode() + b"\n").decode() == code + "\n"
 
 
-@pytest.mark.parametrize(("specification", "vector"), VECTORS, ids=IDS)
+# One of each cipher's: a process takes a while, and what it adds is the same for all.
+FIRSTS = {
+    specification.partition(":")[0]: (specification, of) for specification, of in VECTORS[::-1]
+}
+
+
+@pytest.mark.parametrize(("specification", "vector"), FIRSTS.values(), ids=FIRSTS)
 def test_a_vector_holds_through_apply(specification: str, vector: Vector, tmp_path: Path) -> None:
     plaintext, ciphertext = vector.plaintext.encode(), vector.ciphertext.encode()
     text = tmp_path / "text"
