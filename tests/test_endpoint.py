@@ -65,8 +65,14 @@ def test_every_form_is_understood(text: str, endpoint: Endpoint) -> None:
         ("localhost:" + "9" * 5000, "got port '9999"),
         ("localhost:-1", "got port '-1', expected a number from 0 to 65535"),
         ("localhost:٣", "got port '٣', expected a number from 0 to 65535"),
-        (":8013", "expected a host; 0.0.0.0 or [::] is every address"),
-        ("*:8013", "expected a host; 0.0.0.0 or [::] is every address"),
+        (
+            ":8013",
+            "expected a host; 0.0.0.0 is every IPv4 address of the machine",
+        ),
+        (
+            "*:8013",
+            "expected a host; 0.0.0.0 is every IPv4 address of the machine",
+        ),
         ("::1:8013", "expected an IPv6 address in brackets"),
         ("tpc://localhost:1", "unknown scheme 'tpc'; did you mean tcp://?"),
         ("https://localhost:1", "unknown scheme 'https'; expected tcp://HOST:PORT"),

@@ -89,7 +89,7 @@ ROWS = {
     "variables": row(),
     "activation": row("endpoint", "variables"),
     "service_manager": server_side("variables"),
-    "listeners": server_side("activation", "endpoint", "tls", "variables"),
+    "listeners": server_side("activation", "endpoint", "sockets", "tls", "variables"),
     "certificate_holder": row(),
     "tls_socket": Row(frozenset({"certificate_holder"}), frozenset({"trio"}), frozenset()),
     "workers": server_side(),

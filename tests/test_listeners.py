@@ -23,7 +23,7 @@ from cipherecho.sockets import plain_listener
 from cipherecho.tls import Certificates, TlsSettings
 
 from .certificates import Authority
-from .running import COMMAND, ROT13, ask, run_program, started, tool
+from .running import COMMAND, ROT13, ask, do_without, run_program, started, tool
 
 LOOPBACK = TcpEndpoint("127.0.0.1", 0)
 
@@ -132,6 +132,113 @@ async def refusal(*endpoints: Endpoint) -> str:
     assert caught.value.endpoint == endpoints[-1]
     assert str(caught.value).startswith(start)
     return str(caught.value).removeprefix(start)
+
+
+# A name with several addresses.
+
+
+class Names(trio.abc.HostnameResolver):
+    """Knows one name, with these addresses, some of them twice."""
+
+    def __init__(self, *addresses: tuple[socket.AddressFamily, str]) -> None:
+        self.addresses = addresses
+
+    async def getaddrinfo(  # type: ignore[override]
+        self, host: object, port: int, *_: object
+    ) -> list[tuple[int, int, int, str, tuple[object, ...]]]:
+        rest = {socket.AF_INET: (), socket.AF_INET6: (0, 0)}
+        return [
+            (family, socket.SOCK_STREAM, 0, "", (address, port, *rest.get(family, ())))
+            for family, address in self.addresses * 2
+        ]
+
+    async def getnameinfo(self, *_: object) -> tuple[str, str]:
+        raise AssertionError("nobody asks for names")
+
+
+NAME = TcpEndpoint("cipherecho.test", 0)
+HERE = (socket.AF_INET, "127.0.0.1")
+HERE_TOO = (socket.AF_INET, "127.0.0.2")
+EVERY = (socket.AF_INET, "0.0.0.0")  # noqa: S104
+NOT_HERE = (socket.AF_INET, "192.0.2.1")  # which is for documentation
+
+
+async def test_the_addresses_of_a_name_have_one_port() -> None:
+    trio.socket.set_custom_hostname_resolver(Names(HERE, HERE_TOO))
+    async with open_listeners([NAME]) as listeners:
+        first, second = map(endpoint_of, listeners)
+        assert (str(first), str(second)) == (
+            f"tcp://127.0.0.1:{first.port}",
+            f"tcp://127.0.0.2:{first.port}",
+        )
+        assert first.port
+
+
+async def test_an_address_that_this_machine_does_not_have_is_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A hosts file may have ::1 for localhost where there is no IPv6."""
+    trio.socket.set_custom_hostname_resolver(Names(NOT_HERE, HERE))
+    async with open_listeners([NAME]) as [listener]:
+        assert endpoint_of(listener).host == "127.0.0.1"
+    assert caplog.messages == [
+        "not listening at 192.0.2.1, which is an address of tcp://cipherecho.test:0: Cannot assign "
+        "requested address; listening at its others"
+    ]
+
+
+async def test_a_name_of_another_machine_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    trio.socket.set_custom_hostname_resolver(Names(NOT_HERE, (socket.AF_INET, "198.51.100.1")))
+    said = await refusal(NAME)
+    assert said == "Cannot assign requested address; expected an address of this machine"
+    assert not caplog.messages
+
+
+async def test_a_port_in_use_at_one_address_of_a_name_is_refused() -> None:
+    """Or clients would get one server or another, by chance."""
+    async with open_listeners([LOOPBACK]) as [listener]:
+        trio.socket.set_custom_hostname_resolver(Names(HERE_TOO, HERE))
+        taken = TcpEndpoint(NAME.host, endpoint_of(listener).port)
+        assert (await refusal(taken)).startswith("Address already in use")
+    # And a port that is free at both can't be found.
+    trio.socket.set_custom_hostname_resolver(Names(EVERY, HERE))
+    assert (await refusal(NAME)).startswith("Address already in use")
+
+
+NO_IPV6 = """
+ip link set lo up && sysctl -qw net.ipv6.conf.all.disable_ipv6=1
+printf '127.0.0.1 localhost\n::1 localhost\n' > hosts && mount --bind hosts /etc/hosts
+exec cipherecho --listen localhost:8013 --cipher rot13
+"""
+LINK_LOCAL = """
+ip link set lo up && ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up
+ip -6 addr add fe80::a/64 dev v0 nodad
+cipherecho --listen 'tcp://[fe80::a]:8014'
+exec cipherecho --listen 'tcp://[fe80::a%v0]:8013' --log-level debug
+"""
+
+
+def in_a_network_of_its_own(script: str) -> list[str]:
+    """Return how to run a script where it may set up addresses and files, or skip the test."""
+    unshare = ["unshare", "--net", "--mount", *(["--map-root-user"] if os.geteuid() else [])]
+    if run_program(tool("unshare"), *unshare[1:], "true").status != 0:
+        do_without("the right to make a network namespace")
+    return [*unshare, "sh", "-ec", script]
+
+
+def test_localhost_where_there_is_no_ipv6(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with started(*in_a_network_of_its_own(NO_IPV6)) as server:
+        assert server.endpoints == ["tcp://127.0.0.1:8013"]
+        assert "not listening at ::1, which is an address of tcp://localhost:8013" in server.stderr
+
+
+def test_a_link_local_endpoint_is_announced_with_its_zone() -> None:
+    """So that it can be given to a client as it is."""
+    script = LINK_LOCAL.replace("cipherecho --listen", "! cipherecho --listen", 1)
+    with started(*in_a_network_of_its_own(script)) as server:
+        assert server.endpoints == ["tcp://[fe80::a%v0]:8013"]
+        assert "Invalid argument; a link-local address needs its zone" in server.stderr
 
 
 # Unix sockets: their mode, and several servers in one directory.

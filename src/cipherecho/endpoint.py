@@ -183,7 +183,9 @@ def _parse_tcp(text: str, rest: str, tls: bool) -> TcpEndpoint:
     host = parts["v6"] or parts["host"]
     if not host or host == "*":
         raise EndpointError(
-            text, "expected a host; 0.0.0.0 or [::] is every address of the machine"
+            text,
+            "expected a host; 0.0.0.0 is every IPv4 address of the machine, and [::] every IPv6 "
+            "address: to listen at all, give both",
         )
     port = _number(parts["port"], _HIGHEST_TCP_PORT)
     if port is None:

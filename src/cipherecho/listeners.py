@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import socket
@@ -10,7 +11,7 @@ import stat
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import trio
 
@@ -22,6 +23,7 @@ from cipherecho.endpoint import (
     UnixEndpoint,
     VsockEndpoint,
 )
+from cipherecho.sockets import host_of
 from cipherecho.tls import Certificates
 from cipherecho.variables import VariableError
 
@@ -34,12 +36,24 @@ __all__ = [
     "transport_of",
 ]
 
+log = logging.getLogger("cipherecho")
+
 # What an inherited socket may be of; the last is of Linux alone.
 _FAMILIES = [getattr(socket, name, None) for name in ("AF_INET", "AF_INET6", "AF_UNIX", "AF_VSOCK")]
 _AF_VSOCK = _FAMILIES[-1]
 _ANY_VSOCK_PORT = 0xFFFF_FFFF  # vsock(7): VMADDR_PORT_ANY; 0 is a port like others there
 
 _EXPECTED_FROM_OUTSIDE = "expected an inherited stream socket that listens"
+
+# What the system says of an address that a name has and this machine doesn't: a hosts file may
+# give localhost ::1 where there is no IPv6.
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+# As long as can be; the system cuts it (net.core.somaxconn), and it wraps round at 16 bits on some.
+_BACKLOG = 0xFFFF
+
+# How often a port is picked that has to be free at several addresses.
+_PORT_TRIES = 10
 
 # How long another program may keep a directory of Unix sockets from us. A server like this
 # one has it for less than a millisecond.
@@ -64,6 +78,7 @@ _HINTS: dict[type[Endpoint], dict[int, str]] = {
         errno.EADDRINUSE: "; stop what listens there, or choose another port (0 picks a free one)",
         errno.EACCES: "; choose a port above 1023",
         errno.EADDRNOTAVAIL: "; expected an address of this machine",
+        errno.EINVAL: "; a link-local address needs its zone, as in [fe80::1%eth0]:8013",
     },
     UnixEndpoint: {
         errno.EADDRINUSE: (
@@ -103,7 +118,8 @@ async def open_listeners(
     """Listen at all of `endpoints`, or at none, and close the listeners at the end.
 
     They come in the order of the endpoints.  A host name with several addresses makes a
-    listener for each, and so does a name that several inherited sockets have.  A Unix socket
+    listener for each that this machine has, all at one port, and a warning tells of the others;
+    a name that several inherited sockets have makes a listener for each, too.  A Unix socket
     that nobody listens on any more is replaced; ours is removed at the end, if that is
     allowed.  An inherited socket is closed like the others, but is neither removed nor set
     up anew.
@@ -146,13 +162,84 @@ async def _open(
 
     match endpoint:
         case TcpEndpoint(host, port):
-            return [kept(each) for each in await trio.open_tcp_listeners(port, host=host)]
+            return [kept(each) for each in await _open_tcp(endpoint, host, port)]
         case UnixEndpoint(path, mode):
             return [kept(await _open_unix(path, mode, stack))]
         case FdEndpoint():
             return [kept(_adopt(descriptor, ours)) for descriptor in _descriptors(endpoint)]
         case VsockEndpoint(cid, port):
             return [kept(_open_vsock(cid, port))]
+
+
+async def _open_tcp(endpoint: Endpoint, host: str, port: int) -> list[trio.SocketListener]:
+    found = await trio.socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    # A hosts file may say the same twice.
+    addresses = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+    tries = _PORT_TRIES if port == 0 else 1
+    while True:
+        tries -= 1
+        try:
+            sockets, missing = _listening_at(addresses)
+            break
+        except OSError as error:
+            # The port that was picked for one address is in use at another.
+            if error.errno != errno.EADDRINUSE or not tries:
+                raise
+    if not sockets:
+        raise next(iter(missing.values()))
+    for address, reason in missing.items():
+        log.warning(
+            "not listening at %(address)s, which is an address of %(endpoint)s: %(reason)s; "
+            "listening at its others",
+            {"address": address, "endpoint": str(endpoint), "reason": reason.strerror},
+        )
+    return [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in sockets]
+
+
+def _listening_at(
+    addresses: Iterable[tuple[int, tuple[Any, ...]]],
+) -> tuple[list[socket.socket], dict[str, OSError]]:
+    """Return a socket for each address, and why there is none for those that aren't here.
+
+    The port that the system picks for the first is that of all: whoever connects by name tries
+    one address after the other.
+
+    Raises:
+      OSError: one can't be listened at for another reason; then none is.
+    """
+    sockets: list[socket.socket] = []
+    missing: dict[str, OSError] = {}
+    with ExitStack() as unless_all:
+        for family, (host, port, *rest) in addresses:
+            if port == 0 and sockets:
+                port = sockets[0].getsockname()[1]
+            address = (host, port, *rest)
+            try:
+                sockets.append(unless_all.enter_context(_listening(family, address)))
+            except OSError as error:
+                if error.errno not in _NOT_HERE:
+                    raise
+                missing[host_of(address)] = error
+        unless_all.pop_all()
+    return sockets, missing
+
+
+def _listening(family: int, address: tuple[Any, ...]) -> socket.socket:
+    tcp = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name != "nt":  # where it lets two servers have one port
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # Or it would depend on the system's settings whether [::] takes IPv4 too.
+            tcp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        tcp.bind(address)
+        tcp.listen(_BACKLOG)
+    except BaseException:
+        tcp.close()
+        raise
+    return tcp
 
 
 async def _open_unix(path: str, mode: int | None, stack: AsyncExitStack) -> trio.SocketListener:
@@ -306,4 +393,4 @@ def endpoint_of(listener: Listener) -> Endpoint:
     if listener.socket.family == _AF_VSOCK:
         cid, port = address
         return VsockEndpoint(cid, port)
-    return TcpEndpoint(address[0], address[1])
+    return TcpEndpoint(host_of(address), address[1])

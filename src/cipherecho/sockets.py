@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import select
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 
 from cipherecho.addresses import unmapped
 
-__all__ = ["is_readable", "peer_name", "plain_listener"]
+__all__ = ["host_of", "is_readable", "peer_name", "plain_listener"]
 
 
 class _HasDescriptor(Protocol):
@@ -38,14 +39,15 @@ def peer_name(address: object) -> str:
     host, port = address[0], address[1]
     if isinstance(host, int):  # a context identifier
         return f"vsock:{host}:{port}"
-    if ":" not in host:
-        return f"{host}:{port}"
-    host = unmapped(host)
-    if ":" not in host:
-        return f"{host}:{port}"
+    host = unmapped(host_of(address))
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def host_of(address: Sequence[Any]) -> str:
+    """Return the host in an address of IP, with its zone if it has one: ``fe80::1%eth0``."""
     # Python leaves the zone out of the text of an address since 3.7.
-    zone = f"%{_interface(address[3])}" if len(address) > 3 and address[3] else ""
-    return f"[{host}{zone}]:{port}"
+    has_zone = len(address) > 3 and address[3] and "%" not in address[0]
+    return f"{address[0]}%{_interface(address[3])}" if has_zone else str(address[0])
 
 
 def _interface(index: int) -> str:
