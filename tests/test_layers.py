@@ -106,6 +106,7 @@ ROWS = {
     # What a process gives up, for good.
     "landlock": row(),
     "sandbox": Row(frozenset({"landlock"}), frozenset({"trio"}), frozenset()),
+    "companion": row("landlock", "sandbox"),
     "welcome": server_side(
         "admission",
         "client",
@@ -147,6 +148,7 @@ ROWS = {
     "process": server_side(
         "admission",
         "allocation",
+        "companion",
         "descriptors",
         "endpoint",
         "listeners",

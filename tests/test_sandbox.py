@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from cipherecho.companion import cache_directory
 from cipherecho.landlock import version
 from cipherecho.sandbox import (
     Sandbox,
@@ -310,6 +311,106 @@ def test_a_cipher_reads_the_files_that_its_options_name_and_no_others(
     assert "cipher reading (acme-reading 1.0, " in said
     assert "can't be made: PermissionError: " in said
     assert "in the sandbox" in said
+
+
+AIDED = """
+import ctypes
+import errno
+import os
+from pathlib import Path
+
+from cipherecho.companion import companion, give_up_files
+
+LIBRARY = ctypes.CDLL(str(Path(__file__).with_name("libhostile.so")))
+
+def outcomes(directory):
+    for attempt in os.environ["ATTEMPTS"].splitlines():
+        what, _, argument = attempt.replace("CACHE", str(directory)).partition(" ")
+        number = getattr(LIBRARY, what)(argument.encode())
+        yield errno.errorcode[number] if number else "done"
+
+def serve(requests, answers, directory):
+    print("this gets nowhere")
+    while request := requests.readline():
+        if request == b"give up\\n":
+            give_up_files()
+        answers.write(" ".join(outcomes(directory)).encode() + b"\\n")
+        answers.flush()
+
+class Aided:
+    def __init__(self):
+        with companion("acme-aided", "aided:serve") as running:
+            running.requests.write(b"?\\ngive up\\n")
+            running.requests.flush()
+            self.answers = [running.answers.readline() for _ in range(2)]
+
+    def encrypt(self, body):
+        return self.answers[int(body)].strip()
+"""
+
+
+@pytest.mark.parametrize("sandbox", [True, False], ids=["sandbox", "no sandbox"])
+def test_a_companion_can_write_to_a_directory_of_its_own_and_do_nothing_else(
+    sandbox: bool, hostile: dict[str, str], tmp_path: Path
+) -> None:
+    """It is confined without a sandbox for the server too, where it is started when needed."""
+    site = Site(Path(hostile["PYTHONPATH"]))
+    if not (site.path / "aided.py").exists():
+        info = site.install("acme-aided", {"aided": "aided:Aided"}, aided=AIDED)
+        with (info / "entry_points.txt").open("a") as points:
+            points.write("[cipherecho.companions]\naided = aided:serve\n")
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        attempts = {
+            f"read_file {secret}": "EACCES",
+            "write_file CACHE/made": "done",
+            "remove_file CACHE/made": "done",
+            f"write_file {tmp_path}/cache/cipherecho/cipherecho-wasm": "EACCES",
+            f"write_file {site.path}/aided.py": "EACCES",
+            f"connect_out {listener.getsockname()[1]}": "EACCES",
+            f"send_signal {os.getpid()}": "EPERM",
+            "execute /bin/true": "EACCES",
+        }
+        variables = hostile | {
+            "ATTEMPTS": "\n".join(attempts),
+            "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        }
+        options = ["--cipher", "aided", "--reply", "cipher", "--listen", "0"]
+        options += ["--sandbox=require"] if sandbox else []
+        with started(COMMAND, *options, variables=variables) as server:
+            first, second = server.ask(b"0\n1\n").decode().splitlines()
+            assert not any_children(server.process.pid)
+    assert first == " ".join(attempts.values())
+    assert "done" not in second
+    assert (tmp_path / "cache" / "cipherecho" / "acme-aided").is_dir()
+
+
+def any_children(process: int) -> bool:
+    """Return whether a process has any."""
+    return bool(Path(f"/proc/{process}/task/{process}/children").read_text())
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        (
+            {"CACHE_DIRECTORY": "/var/cache/a:/var/cache/b", "XDG_CACHE_HOME": "/x"},
+            "/var/cache/a/p",
+        ),
+        ({"XDG_CACHE_HOME": "/x"}, "/x/cipherecho/p"),
+        ({"XDG_CACHE_HOME": "relative"}, "/home/acme/.cache/cipherecho/p"),
+        ({}, "/home/acme/.cache/cipherecho/p"),
+    ],
+)
+def test_the_directory_of_a_companion_is_where_caches_are(
+    variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CACHE_DIRECTORY", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in (variables | {"HOME": "/home/acme"}).items():
+        monkeypatch.setenv(name, value)
+    assert cache_directory("p") == Path(expected)
 
 
 def test_ciphers_that_are_no_good_are_told_together(landlock: int, tmp_path: Path) -> None:

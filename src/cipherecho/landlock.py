@@ -14,7 +14,17 @@ import struct
 import sys
 from typing import Final, NamedTuple
 
-__all__ = ["READ_DIR", "READ_FILE", "RIGHTS", "WRITE_FILE", "Right", "Ruleset", "version"]
+__all__ = [
+    "MAKE_FILE",
+    "READ_DIR",
+    "READ_FILE",
+    "REMOVE_FILE",
+    "RIGHTS",
+    "WRITE_FILE",
+    "Right",
+    "Ruleset",
+    "version",
+]
 
 WRITE_FILE: Final = 1 << 1
 """To open files for writing."""
@@ -22,6 +32,12 @@ READ_FILE: Final = 1 << 2
 """To open files for reading."""
 READ_DIR: Final = 1 << 3
 """To list directories; files have no such right."""
+REMOVE_FILE: Final = 1 << 5
+"""To remove files from directories, or to replace them there."""
+MAKE_FILE: Final = 1 << 8
+"""To make regular files in directories."""
+
+_OF_DIRECTORIES: Final = READ_DIR | REMOVE_FILE | MAKE_FILE
 
 
 class Right(NamedTuple):
@@ -111,7 +127,7 @@ class Ruleset:
           OSError: the kernel refuses.
         """
         if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            rights &= ~READ_DIR
+            rights &= ~_OF_DIRECTORIES
         rule = struct.pack("=Qi", rights & self._files, descriptor)
         _call(_ADD_RULE, self._descriptor, _PATH_BENEATH, rule, 0)
 

@@ -15,6 +15,7 @@ import trio
 from cipherecho.admission import MOST_REFUSALS
 from cipherecho.allocation import keep_freed_blocks
 from cipherecho.cipher import Cipher
+from cipherecho.companion import companions
 from cipherecho.descriptors import allow_descriptors, descriptors_left
 from cipherecho.endpoint import Endpoint
 from cipherecho.listeners import Listener, open_listeners
@@ -117,8 +118,9 @@ def ciphers_in_sandbox(
       SandboxError: the system can't confine it as it is required.
       Exception: whatever `ciphers` raises.
     """
-    trio.run(confine_loading, sandbox, loading)
-    return ciphers()
+    with companions(loading.companions):
+        trio.run(confine_loading, sandbox, loading)
+        return ciphers()
 
 
 class _Process:
@@ -221,9 +223,10 @@ class _Process:
             # Modules may be read later, but not the system's libraries that some need.
             import cipherecho.monitoring  # noqa: F401
         renewable = list(self._renewable())
-        with self._threads_paused():
-            await confine_loading(self._sandbox, self._loading, renewable)
-        ciphers = self._make_ciphers()
+        with companions(self._loading.companions):
+            with self._threads_paused():
+                await confine_loading(self._sandbox, self._loading, renewable)
+            ciphers = self._make_ciphers()
         with self._threads_paused():
             await confine(self._sandbox, renewable, again=True)
         return ciphers

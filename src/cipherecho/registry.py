@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 GROUP = "cipherecho.ciphers"
+_COMPANIONS = "cipherecho.companions"
 
 _OWN = "cipherecho"
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -197,6 +198,18 @@ class Registry:
         if not found:
             raise UnknownCipherError(self._unknown(name, package))
         return found[0]
+
+    def companion(self, entry: Entry) -> tuple[str, str] | None:
+        """Return the companion that a cipher has: its package's name and its function.
+
+        Nothing is imported; see :mod:`cipherecho.companion`.
+        """
+        name = fold(entry.package)
+        if not _NAME.fullmatch(name):  # it becomes a part of a path
+            return None
+        points = entry.distribution.entry_points.select(group=_COMPANIONS)
+        values = [point.value for point in points if fold(point.name) == entry.name]
+        return (name, values[0]) if values else None
 
     def factory(self, entry: Entry) -> Callable[..., object]:
         """Import the plugin of `entry`, and return the factory that it names.

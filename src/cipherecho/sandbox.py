@@ -22,11 +22,11 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
-import trio
-
 from cipherecho.landlock import (
+    MAKE_FILE,
     READ_DIR,
     READ_FILE,
+    REMOVE_FILE,
     RIGHTS,
     WRITE_FILE,
     Ruleset,
@@ -38,6 +38,7 @@ __all__ = [
     "Sandbox",
     "SandboxError",
     "confine",
+    "confine_companion",
     "confine_loading",
     "import_directories",
     "left_over",
@@ -141,6 +142,8 @@ class Loading:
     named: Collection[str] = ()
     """What may name a file, as an option of a cipher may. Those that are files can be read;
     directories can't, so that no "/" opens everything."""
+    companions: Collection[tuple[str, str]] = ()
+    """What does for plugins what they may not do; see :mod:`cipherecho.companion`."""
 
 
 async def confine_loading(
@@ -166,12 +169,8 @@ async def confine_loading(
       SandboxError: something is missing that is required; the process may be confined
         in part.
     """
-    trees = [*_importable(loading.modules), *map(Path, _LOADING_TREES)]
     named = list(_files_among(loading.named))
-    renewed = _directories_of(files)
-    rules = _Rules(
-        [*trees, *_library_directories()], [*map(Path, _LOADING_FILES), *named, *renewed]
-    )
+    rules = _rules_of_loading(loading.modules, [*named, *_directories_of(files)])
     available, _ = await _confine(sandbox, rules, available)
     if available:
         log.info(
@@ -235,6 +234,31 @@ class _Rules:
     """With all that is beneath, if they are directories, and those can be listed."""
     files: Collection[Path]
     """Likewise, but they can't be listed."""
+    writable: Path | None = None
+    """A directory in which files can be made, replaced and removed."""
+
+
+def _rules_of_loading(
+    modules: Iterable[str], files: Iterable[Path], writable: Path | None = None
+) -> _Rules:
+    return _Rules(
+        [*_importable(modules), *map(Path, _LOADING_TREES), *_library_directories()],
+        [*map(Path, _LOADING_FILES), *files],
+        writable,
+    )
+
+
+def confine_companion(module: str, writable: Path | None) -> None:
+    """Take away from this process what it does not need beside the server.
+
+    It has one thread, and imports `module`.  Beneath `writable`, it may make files, but not
+    directories.  Where the system has less than all, it goes on.
+    """
+    rules = _rules_of_loading([module.partition(".")[0]], (), writable)
+    if available := version():
+        with suppress(OSError), Ruleset(available) as ruleset:
+            _allow_all(ruleset, rules)
+            ruleset.restrict()
 
 
 async def _confine(
@@ -384,12 +408,7 @@ async def _restrict(rules: _Rules, available: int) -> list[str]:
     with suppress(OSError):
         ctypes.CDLL("libgcc_s.so.1")
     with Ruleset(available) as ruleset:
-        for name, rights in _OWN_FILES:
-            _allow(ruleset, name, rights)
-        for path in rules.trees:
-            _allow(ruleset, path, READ_FILE | READ_DIR)
-        for path in rules.files:
-            _allow(ruleset, path, READ_FILE)
+        _allow_all(ruleset, rules)
         restricted = {threading.get_native_id()}
 
         def restrict() -> None:
@@ -405,6 +424,17 @@ async def _restrict(rules: _Rules, available: int) -> list[str]:
     if ruleset.all_threads:
         return []
     return [name for number, name in threads.items() if number not in restricted]
+
+
+def _allow_all(ruleset: Ruleset, rules: _Rules) -> None:
+    for name, rights in _OWN_FILES:
+        _allow(ruleset, name, rights)
+    for path in rules.trees:
+        _allow(ruleset, path, READ_FILE | READ_DIR)
+    for path in rules.files:
+        _allow(ruleset, path, READ_FILE)
+    if rules.writable is not None:
+        _allow(ruleset, rules.writable, READ_FILE | READ_DIR | WRITE_FILE | MAKE_FILE | REMOVE_FILE)
 
 
 def _allow(ruleset: Ruleset, path: Path | str, rights: int) -> None:
@@ -438,6 +468,8 @@ async def _in_idle_threads(work: Callable[[], None], most: int) -> None:
 
     So many are kept at a time that none is left, and new ones started if there are fewer.
     """
+    import trio  # a companion has no such threads, and does without
+
     together = threading.Barrier(most) if most else None
     limiter = trio.CapacityLimiter(max(most, 1))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cipherecho import landlock
 from cipherecho_aead import __version__
 from cipherecho_aead.aead import ALGORITHMS
 
@@ -162,3 +163,14 @@ def test_help_says_how_to_use_a_key() -> None:
 
 def test_version_is_told() -> None:
     assert run("cipherecho-aead", "--version").stdout.decode() == f"cipherecho-aead {__version__}\n"
+
+
+def test_key_is_read_in_the_sandbox(key_file: Path) -> None:
+    """Which comes before this plugin does."""
+    if landlock.version() < 6:
+        if os.environ.get("CI"):
+            pytest.fail("this machine has no Landlock of version 6, and CI is set")
+        pytest.skip("this machine has no Landlock of version 6 (Linux 6.12)")
+    words = ["--cipher", f"aead:key-file={key_file}", "--check-config"]
+    done = run("cipherecho", *words, "--sandbox=require")
+    assert (done.returncode, done.stderr) == (0, b"")

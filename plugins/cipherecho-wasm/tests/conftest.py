@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cipherecho.companion import companions
+from cipherecho_wasm.compiled import COMPILER
+
 sys.path.insert(0, str(Path(__file__).parent))  # for the modules beside this one
 
 
@@ -17,7 +20,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     directory = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(directory))
-        yield directory
+        with companions([COMPILER]):  # or each test would start one
+            yield directory
 
 
 @pytest.fixture

@@ -121,3 +121,17 @@ def guest(*, data: str = "", pages: int = 1, name: str = _NAME, **bodies: str) -
     """
     parts = _BODIES | bodies | {"data": data, "pages": str(pages), "name": name}
     return re.sub(r"\{([a-z]+)\}", lambda found: parts[found[1]], _GUEST)
+
+
+def costly(variables: int = 1000, loops: int = 400) -> str:
+    """Return a guest that is small, and takes gigabytes and minutes to compile.
+
+    So many nested loops change so many variables: each may have two values in each loop.
+    """
+    changes = "".join(
+        f"(local.set {one} (i64.add (local.get {one}) (local.get 0)))"
+        for one in range(1, variables + 1)
+    )
+    ends = "(br_if 0 (i32.wrap_i64 (local.get 1))))" * loops
+    local = f"(local {'i64 ' * variables})"
+    return guest(data=f"(func (param i64) {local} {'(loop ' * loops} {changes} {ends})")

@@ -10,8 +10,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
-__all__ = ["Server", "run", "serving"]
+import pytest
+
+__all__ = ["Server", "do_without", "run", "serving"]
+
+
+def do_without(what: str) -> NoReturn:
+    """Skip a test that needs what this machine does not have, or fail it if CI is set."""
+    if os.environ.get("CI"):
+        pytest.fail(f"this machine does not have {what}, and CI is set")
+    pytest.skip(f"this machine does not have {what}")
 
 
 def run(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:

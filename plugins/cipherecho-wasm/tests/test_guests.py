@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
-from starting import run, serving
+from starting import do_without, run, serving
 
 from cipherecho.cipher import OptionError
 from cipherecho.options import BadOptionError, options_of
@@ -57,13 +56,6 @@ FILES = {
     ),
     "vigenere.wasm": (",key=LeMON", ("key='LEMON TREE'", "key=Ärger", "key=4711", "key=''")),
 }
-
-
-def do_without(what: str) -> NoReturn:
-    """Skip a test that needs what this machine does not have, or fail it if CI is set."""
-    if os.environ.get("CI"):
-        pytest.fail(f"this machine does not have {what}, and CI is set")
-    pytest.skip(f"this machine does not have {what}")
 
 
 def need(*programs: str) -> None:

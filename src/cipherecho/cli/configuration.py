@@ -288,7 +288,7 @@ class _Assembly:
         if sandbox is Sandbox.OFF:
             ciphers = self._ciphers(layers)
             return lambda: ciphers, Loading()
-        modules, values = set(), []
+        modules, values, companions = set(), [], set()
         for settings in layers:
             specifications, where = settings["cipher"]
             for one in specifications:
@@ -299,7 +299,11 @@ class _Assembly:
                     self._refuse(where, error)
                 else:
                     modules.add(entry.module.partition(".")[0])
-        return partial(self._ciphers_late, layers), Loading(modules, values)
+                    companions.add(self._registry.companion(entry))
+        return (
+            partial(self._ciphers_late, layers),
+            Loading(modules, values, [one for one in companions if one]),
+        )
 
     def _ciphers(self, layers: Iterable[_Layer], *, late: bool = False) -> Sequence[Cipher]:
         """Return the ciphers of those whose plugins do not fail."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Bounds"]
+__all__ = ["Bounds", "CompileBounds"]
 
 _KIB = 1024
 
@@ -32,6 +32,22 @@ class Bounds:
     def fuel_to_begin(self) -> int:
         """How many it may take to be set up: 100 times what a line may."""
         return self.fuel * 100
+
+    @property
+    def memory_bytes(self) -> int:
+        """The same as :attr:`memory`, in bytes."""
+        return self.memory * _KIB * _KIB
+
+
+@dataclass(frozen=True)
+class CompileBounds:
+    """What compiling a module may take."""
+
+    time: int = 60
+    """In seconds of processor time. On a busy machine it may last four times as long."""
+
+    memory: int = 1024
+    """In MiB of address space, with 60 that the compiler itself has."""
 
     @property
     def memory_bytes(self) -> int:

@@ -1,117 +1,85 @@
-"""Machine code that was compiled once, kept in the user's cache directory.
+"""Machine code for a module: from the cache, or from the compiler beside this process.
 
-It is run as it is, so nobody else may have been able to write it: the directory and the file
-have to be the user's own, writable by nobody else.  A file is named after all that its
-content depends on, Wasmtime's version among it, begins with the digest of the rest, and
-takes its place in one step.
+Nothing of a stranger's module is read here, but its digest: not even as text.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
-import stat
-import tempfile
-from contextlib import suppress
-from pathlib import Path
 
-import platformdirs
-from importlib_metadata import version
 from wasmtime import WasmtimeError
 from wasmtime.component import Component
 
-from cipherecho_wasm.machine import engine
+from cipherecho.companion import cache_directory, companion
+from cipherecho_wasm import cache
+from cipherecho_wasm.bounds import CompileBounds
+from cipherecho_wasm.machine import engine, target
+from cipherecho_wasm.messages import Outcome, Request, receive, send
 
-__all__ = ["compiled"]
+__all__ = ["COMPILER", "NotCompiledError", "compiled"]
 
 log = logging.getLogger("cipherecho.wasm")
 
-# So many are kept, those that were used last. A small one has 60 kB, one with Python 40 MB.
-_MOST_FILES = 16
-
-_OTHERS_CAN_WRITE = stat.S_IWGRP | stat.S_IWOTH
-_DIGEST_BYTES = hashlib.sha256().digest_size
+COMPILER = ("cipherecho-wasm", "cipherecho_wasm.compiler:serve")
+"""As the package's entry point for the compiler says."""
 
 
-def compiled(wasm: bytes) -> Component:
-    """Return the component `wasm`, compiled now or before.
+class NotCompiledError(Exception):
+    """The module did not compile; the text is what was expected of it."""
+
+
+def compiled(module: bytes, bounds: CompileBounds) -> Component:
+    """Return the component `module`, in binary or as text, joined with the adapter.
 
     A cache that can't be used is a warning in the log, and costs the time to compile.
 
     Raises:
-      WasmtimeError: `wasm` is no component, or not a valid one.
+      WasmtimeError: `module` is no component, or not a valid one.
+      NotCompiledError: compiling it takes more than `bounds`, or crashed.
     """
     try:
-        directory = _directory()
-    except OSError as problem:
-        log.warning(
-            "compiled code is not kept, and will have to be made again: %(problem)s",
-            {"problem": str(problem)},
-        )
-        return Component(engine(), wasm)
-    file = directory / f"{_key(wasm)}.compiled"
-    component = _read(file)
-    if component is None:
-        component = Component(engine(), wasm)
-        with suppress(OSError):  # a full disk
-            _write(file, bytes(component.serialize()))
-            _prune(directory)
-    return component
-
-
-def _key(wasm: bytes) -> str:
-    # Wasmtime itself looks whether code is for its version, its settings and this processor.
-    return hashlib.sha256(f"{version('wasmtime')}\n".encode() + wasm).hexdigest()
-
-
-def _directory() -> Path:
-    directory = platformdirs.user_cache_path("cipherecho") / "wasm"
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not _is_ours(directory.lstat()) or not stat.S_ISDIR(directory.lstat().st_mode):
-        raise PermissionError(
-            f"{directory} can be written by others, expected a directory of this user's alone"
-        )
-    return directory
-
-
-def _is_ours(status: os.stat_result) -> bool:
-    return status.st_uid == os.geteuid() and not status.st_mode & _OTHERS_CAN_WRITE
-
-
-def _read(file: Path) -> Component | None:
-    try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    with os.fdopen(descriptor, "rb") as opened:
-        status = os.fstat(descriptor)
-        if not _is_ours(status) or not stat.S_ISREG(status.st_mode):
-            return None
-        digest, code = opened.read(_DIGEST_BYTES), opened.read()
-        if hashlib.sha256(code).digest() != digest:
-            return None
-        with suppress(OSError):
-            os.utime(descriptor)  # it was used
+        code = cache.kept(cache_directory(COMPILER[0]), cache.key_of(module, target()))
+    except RuntimeError:  # the user has no home
+        code = None
+    if code is None:
+        code = _asked_for(module, bounds)
     try:
         return Component.deserialize(engine(), code)
     except WasmtimeError:  # made with other settings, or for another processor
-        return None
+        return Component.deserialize(engine(), _asked_for(module, bounds, afresh=True))
 
 
-def _write(file: Path, code: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".", suffix=".part")
+def _asked_for(module: bytes, bounds: CompileBounds, *, afresh: bool = False) -> bytes:
+    """Return the code that the compiler answers with."""
+    request = Request(afresh, target(), bounds.time, bounds.memory_bytes, module)
     try:
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.write(hashlib.sha256(code).digest())
-            opened.write(code)
-        Path(name).replace(file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _prune(directory: Path) -> None:
-    files = sorted(directory.glob("*.compiled"), key=lambda file: file.stat().st_mtime)
-    for file in files[:-_MOST_FILES]:
-        file.unlink(missing_ok=True)
+        with companion(*COMPILER) as compiler:
+            send(compiler.requests, *request.parts())
+            outcome, *rest = receive(compiler.answers) or [b"gone"]
+    except OSError as error:
+        raise NotCompiledError(
+            f"a process beside this one to compile it, and the system said: {error.strerror}"
+        ) from error
+    match outcome, *rest:
+        case Outcome.CODE, code, problem:
+            if problem:
+                log.warning(
+                    "compiled code is not kept, and will have to be made again: %(problem)s",
+                    {"problem": problem.decode()},
+                )
+            return code
+        case Outcome.REFUSED, problem:
+            raise WasmtimeError(problem.decode())
+        case (Outcome.OUT_OF_TIME,):
+            raise NotCompiledError(
+                f"a module that compiles within {bounds.time} s of processor time; "
+                f"compile-time={2 * bounds.time} would give it more"
+            )
+        case (Outcome.OUT_OF_MEMORY,):
+            raise NotCompiledError(
+                f"a module that compiles within {bounds.memory} MiB of memory; "
+                f"compile-memory={2 * bounds.memory} would give it more"
+            )
+        case _:
+            how = b" ".join(rest).decode() or "it ended"
+            raise NotCompiledError(f"a module that compiles, and the compiler failed: {how}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cipherecho.cipher import OptionError, Range, Takes, Transform, Vector
-from cipherecho_wasm.bounds import Bounds
+from cipherecho_wasm.bounds import Bounds, CompileBounds
 from cipherecho_wasm.guest import BadOption, Guest, GuestError
 from cipherecho_wasm.machine import clock
 from cipherecho_wasm.module import Module, load
@@ -29,12 +29,19 @@ def wasm(
     time: Annotated[
         float, Range(0.01, 3600), "seconds that a call with at most 2048 lines may take"
     ] = Bounds.time,
+    compile_time: Annotated[
+        int, Range(1, 86_400), "seconds of processor time that compiling it may take"
+    ] = CompileBounds.time,
+    compile_memory: Annotated[
+        int, Range(64, 1_048_576), "MiB that compiling it may take"
+    ] = CompileBounds.memory,
 ) -> Member:
     """Runs a cipher that was compiled to WebAssembly, and can do nothing but compute.
 
     A module takes options of its own; to see them: cipherecho ciphers wasm:module=FILE
     """
-    return Member(load(module, sha256), str(module), Bounds(fuel, memory, time))
+    code = load(module, sha256, CompileBounds(compile_time, compile_memory))
+    return Member(code, str(module), Bounds(fuel, memory, time))
 
 
 wasm.family = True  # type: ignore[attr-defined]

@@ -1,20 +1,26 @@
 """Wasmtime, set up so that whatever runs in it can be stopped.
 
-One engine for the process: what is compiled for it can be shared by all.  It makes no
-threads for compiling, since a process that confines itself (``--sandbox``) would have to
-confine them too.
+One engine for the process: what is compiled for it can be shared by all.  Nothing is
+compiled in it, since that is done beside the process, but it has the compiler's settings.
 """
 
 from __future__ import annotations
 
+import ctypes
+import logging
 import math
+import mmap
+import sys
 import threading
 import time
+from enum import StrEnum
 from functools import cache
 
 from wasmtime import Config, Engine
 
-__all__ = ["Clock", "clock", "engine"]
+__all__ = ["Clock", "Target", "clock", "engine", "new_engine", "target"]
+
+log = logging.getLogger("cipherecho.wasm")
 
 # How exact a bound on time is. Each tick costs a few microseconds while guests run.
 _TICK_SECONDS = 0.01
@@ -34,10 +40,52 @@ _NOT_NEEDED = (
 _QUIET_TICKS = 100
 
 
+class Target(StrEnum):
+    """What code is compiled for."""
+
+    NATIVE = "native"
+    """This processor."""
+    INTERPRETER = (
+        f"pulley{64 if sys.maxsize > 2**32 else 32}{'be' if sys.byteorder == 'big' else ''}"
+    )
+    """Wasmtime's interpreter, Pulley, which needs no memory that can be executed."""
+
+
+@cache
+def target() -> Target:
+    """Return what code is run by in this process: by its processor, if the system allows it."""
+    if _can_execute_new_code():
+        return Target.NATIVE
+    log.warning(
+        "modules are interpreted and take some 30 times as long, since this process may not have "
+        "new code executed (MemoryDenyWriteExecute= of its unit?)"
+    )
+    return Target.INTERPRETER
+
+
+def _can_execute_new_code() -> bool:
+    with mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as page:
+        address = ctypes.addressof(start := ctypes.c_char.from_buffer(page))
+        allowed: int = ctypes.CDLL(None).mprotect(
+            ctypes.c_void_p(address),
+            ctypes.c_size_t(mmap.PAGESIZE),
+            mmap.PROT_READ | mmap.PROT_EXEC,
+        )
+        del start  # or the page could not be given back
+    return allowed == 0
+
+
 @cache
 def engine() -> Engine:
-    """Return the engine that compiles and runs every guest of this process."""
+    """Return the engine that runs every guest of this process."""
+    return new_engine(target())
+
+
+def new_engine(target: Target) -> Engine:
+    """Return an engine that compiles and runs guests for `target`."""
     config = Config()
+    if target is not Target.NATIVE:
+        config.target = target.value
     config.consume_fuel = True
     config.epoch_interruption = True
     config.parallel_compilation = False

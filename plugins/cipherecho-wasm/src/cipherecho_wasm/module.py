@@ -6,22 +6,18 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-from wasmtime import WasmtimeError, wat2wasm
+from wasmtime import WasmtimeError
 from wasmtime.component import Component, ExportIndex, Linker
 
 from cipherecho.cipher import OptionError
-from cipherecho_wasm.compiled import compiled
-from cipherecho_wasm.interface import INTERFACE, adapter
+from cipherecho_wasm.bounds import CompileBounds
+from cipherecho_wasm.compiled import NotCompiledError, compiled
+from cipherecho_wasm.interface import INTERFACE
 from cipherecho_wasm.machine import engine
 
 __all__ = ["Module", "load"]
-
-_MAGIC = b"\0asm"
-_PREAMBLE_BYTES = 8
-_COMPONENT_SECTION = 4
 
 
 @dataclass(frozen=True)
@@ -35,15 +31,20 @@ class Module:
     """The adapter's functions, and the guest's ``describe``."""
 
 
-def load(path: Path, sha256: str | None = None) -> Module:
+def load(
+    path: Path,
+    sha256: str | None = None,
+    bounds: CompileBounds = CompileBounds(),  # noqa: B008
+) -> Module:
     """Return the guest in the file `path`.
 
     The file is a component, in binary or as text.  Its digest is looked at before anything
     else is done with it.
 
     Raises:
-      OptionError: there is no such file, its digest is another one than `sha256`, or it is
-        no component that exports the interface and imports nothing.
+      OptionError: there is no such file, its digest is another one than `sha256`, it is
+        no component that exports the interface and imports nothing, or compiling it takes
+        more than `bounds`.
     """
     try:
         content = path.read_bytes()
@@ -52,8 +53,9 @@ def load(path: Path, sha256: str | None = None) -> Module:
     if sha256 is not None:
         _check_digest(content, sha256)
     try:
-        wasm = content if content.startswith(_MAGIC) else bytes(wat2wasm(content))
-        return _module(compiled(_joined(wasm)))
+        return _module(compiled(content, bounds))
+    except NotCompiledError as problem:
+        raise OptionError("module", str(path), str(problem)) from None
     except WasmtimeError as problem:
         expected = f"a WebAssembly component: {_reason(str(problem), content)}"
         raise OptionError("module", str(path), expected) from None
@@ -79,36 +81,6 @@ def _check_digest(content: bytes, sha256: str) -> None:
     digest = hashlib.sha256(content).hexdigest()
     if digest != sha256.lower():
         raise OptionError("sha256", sha256, f"the digest of the module, which is {digest}")
-
-
-def _joined(guest: bytes) -> bytes:
-    """Return the adapter with `guest` in the place of its first component."""
-    whole = _adapter()
-    # The preamble, the section's number, its size in one byte, and that of nothing.
-    size = whole[_PREAMBLE_BYTES + 1]
-    after = _PREAMBLE_BYTES + 2 + size
-    return (
-        whole[:_PREAMBLE_BYTES]
-        + bytes([_COMPONENT_SECTION])
-        + _leb128(len(guest))
-        + guest
-        + whole[after:]
-    )
-
-
-@cache
-def _adapter() -> bytes:
-    return bytes(wat2wasm(adapter()))
-
-
-def _leb128(number: int) -> bytes:
-    """Return `number` as the format writes sizes: seven bits a byte, the lowest first."""
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
 
 
 def _reason(problem: str, content: bytes) -> str:
