@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
-from cipherecho.file_contents import read_file
+from cipherecho.file_contents import has_changed, read_file
 
 
 @pytest.fixture
@@ -97,3 +97,44 @@ def test_a_file_is_public_if_everybody_can_read_it_where_it_is(
     (inner / "file").chmod(file)
     inner.chmod(directory)
     assert read_file(inner / "file").public is expected
+
+
+def replaced(file: Path) -> None:
+    other = file.with_name("other")
+    other.write_bytes(b"hello")
+    other.replace(file)
+
+
+def of_the_same_size(file: Path) -> None:
+    file.write_bytes(b"HELLO")
+
+
+def gone(file: Path) -> None:
+    file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda _: None, False),
+        (Path.touch, False),
+        (replaced, False),
+        (of_the_same_size, True),
+        (gone, True),
+    ],
+)
+def test_a_file_has_changed_if_it_has_something_else(
+    tmp_path: Path, change: Callable[[Path], None], expected: bool
+) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"hello")
+    contents = read_file(file)
+    change(file)
+    assert has_changed(file, contents) is expected
+
+
+def test_nobody_can_tell_whether_a_pipe_has_changed(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    Thread(target=pipe.write_bytes, args=(b"a",), daemon=True).start()
+    assert not has_changed(pipe, read_file(pipe))

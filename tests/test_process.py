@@ -307,6 +307,19 @@ def test_a_reload_without_certificates_ends_nothing() -> None:
             assert exchange(client) == b"a\nn\n"
 
 
+@pytest.mark.parametrize("sandbox", [[], ["--sandbox"]])
+def test_a_reload_says_that_other_settings_take_a_restart(
+    tmp_path: Path, sandbox: list[str]
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('listen = "127.0.0.1:0"\n')
+    with started(COMMAND, "--config", file, *sandbox) as server:
+        file.write_text('listen = "127.0.0.1:0"\nmax-line = 0\nnonsense = 1\n')
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_record(f"{file} has changed since the start, and settings take a restart")
+        assert server.ask(b"Hello\n") == b"Hello\nUryyb\n"
+
+
 # TLS
 
 

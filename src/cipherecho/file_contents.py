@@ -5,13 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic, sleep
+from typing import NoReturn, TypeVar
 
-__all__ = ["Contents", "read_file"]
+__all__ = ["Contents", "has_changed", "read_file"]
+
+_Result = TypeVar("_Result")
 
 # The certificates of all public roots are some 200 KiB.
 _MOST = 16 * 1024 * 1024
@@ -35,6 +40,8 @@ class Contents:
     """Whether it can be read again, as a pipe can't."""
     public: bool
     """Whether every user of the machine may read it."""
+    stamp: tuple[int, ...]
+    """What is different when it was written to, or replaced."""
 
 
 def read_file(path: Path, seconds: float = _SECONDS, most: int = _MOST) -> Contents:
@@ -45,31 +52,58 @@ def read_file(path: Path, seconds: float = _SECONDS, most: int = _MOST) -> Conte
     Raises:
       OSError: it can't be read, or not in that time, or it holds more.
     """
-    done: SimpleQueue[Contents | BaseException] = SimpleQueue()
+    return _in_time(lambda until: _read(path, until, most), seconds)
 
-    def read() -> None:
+
+def has_changed(path: Path, contents: Contents) -> bool:
+    """Return whether a file has something else than these contents, as far as can be told.
+
+    Nobody can tell of a pipe.  If the file may not be read any more, as in the sandbox, it has
+    changed if it was written to or replaced.
+
+    Raises:
+      OSError: that takes too long.
+    """
+
+    def look(until: float) -> bool:
         try:
-            done.put(_read(path, monotonic() + seconds, most))
+            return _read(path, until, _MOST).data != contents.data
+        except OSError:
+            return not path.exists() or _stamp(path.stat()) != contents.stamp
+
+    return contents.lasting and _in_time(look, _SECONDS)
+
+
+def _in_time(work: Callable[[float], _Result], seconds: float) -> _Result:
+    """Return what `work` returns, which is told until when it has time."""
+    done: SimpleQueue[Callable[[], _Result]] = SimpleQueue()
+
+    def do() -> None:
+        try:
+            result = work(monotonic() + seconds)
         except BaseException as error:
-            done.put(error)
+            done.put(partial(_raise, error))
+        else:
+            done.put(lambda: result)
 
     # Opening a file can take for ever, which nothing can put an end to; so it is left to a
     # thread that the process does not wait for when it ends.
-    Thread(target=read, name="file", daemon=True).start()
+    thread = Thread(target=do, name="file", daemon=True)
+    thread.start()
     try:
         result = done.get(timeout=seconds + _GRACE_SECONDS)
     except Empty:
         raise _late() from None
-    if isinstance(result, BaseException):
-        raise result
-    return result
+    thread.join()
+    return result()
 
 
 def _read(path: Path, until: float, most: int) -> Contents:
     # Not to wait for a writer: later, another reader would have to share with this one.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     try:
-        mode = os.fstat(descriptor).st_mode
+        status = os.fstat(descriptor)
+        mode = status.st_mode
         data = b""
         while True:
             more = _receive(descriptor)
@@ -83,7 +117,7 @@ def _read(path: Path, until: float, most: int) -> Contents:
             if not more:  # nothing came yet, or nobody writes yet
                 sleep(_PAUSE_SECONDS)
         regular = stat.S_ISREG(mode)
-        return Contents(data, regular, regular and _is_public(path, mode))
+        return Contents(data, regular, regular and _is_public(path, mode), _stamp(status))
     finally:
         os.close(descriptor)
 
@@ -100,6 +134,14 @@ def _is_public(path: Path, mode: int) -> bool:
     """Return whether others may read it, and get through all directories to it."""
     ways = path.resolve().parents
     return bool(mode & stat.S_IROTH) and all(way.stat().st_mode & stat.S_IXOTH for way in ways)
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 def _late() -> OSError:

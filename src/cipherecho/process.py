@@ -56,6 +56,7 @@ def run(
     loading: Loading = Loading(),  # noqa: B008 (it can't be changed)
     threads_paused: Callable[[], AbstractContextManager[None]] = nullcontext,
     records_lost: Callable[[], int] = lambda: 0,
+    look_again: Callable[[], None] = lambda: None,
 ) -> int:
     """Serve all of `services` until signals end it, and return the exit status.
 
@@ -82,6 +83,7 @@ def run(
       threads_paused: returns a context in which the caller has no threads.  It is entered
         for the sandbox: what is started afterwards is in it, what was there before is not.
       records_lost: returns how many records did not get into the log, for metrics.
+      look_again: called in a thread by each reload, for what the caller has to say to it.
 
     Raises:
       ListenError: the system refuses one of the endpoints; none is announced then.
@@ -104,6 +106,7 @@ def run(
             loading,
             threads_paused,
             records_lost,
+            look_again,
             manager,
         )
         return trio.run(process.run)
@@ -139,6 +142,7 @@ class _Process:
         loading: Loading,
         threads_paused: Callable[[], AbstractContextManager[None]],
         records_lost: Callable[[], int],
+        look_again: Callable[[], None],
         manager: ServiceManager,
     ) -> None:
         self._services = services
@@ -153,6 +157,7 @@ class _Process:
         self._loading = loading
         self._threads_paused = threads_paused
         self._records_lost = records_lost
+        self._look_again = look_again
         self._manager = manager
         self._ready = False
         # What signals have asked for.
@@ -362,6 +367,7 @@ class _Process:
             log.error("the certificates in use are kept: %(problem)s", {"problem": problem})
         if loaded:
             log.info("certificates reloaded: new connections get them")
+        await trio.to_thread.run_sync(self._look_again, abandon_on_cancel=True)
         self._warn_of_public_keys()
 
     def _warn_of_public_keys(self) -> None:

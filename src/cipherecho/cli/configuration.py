@@ -87,6 +87,8 @@ class Configuration:
     """In seconds."""
     sandbox: Sandbox
     loading: Loading
+    settings_file: SettingsFile | None
+    """Where settings came from, if they came from a file."""
     """What `ciphers` reads."""
 
 
@@ -118,6 +120,7 @@ class _Assembly:
         self._problems = list(refusals(ctx))
         self._registry = installed()
         self._pem_files = PemFiles()
+        self._file: SettingsFile | None = None
         self._options = {
             one.opts[0].removeprefix("--"): one
             for one in ctx.command.params
@@ -161,6 +164,7 @@ class _Assembly:
             drain_delay=process["drain-delay"].value,
             sandbox=sandbox,
             loading=loading,
+            settings_file=self._file,
         )
 
     def _refuse(self, where: str, problem: object) -> None:
@@ -185,7 +189,7 @@ class _Assembly:
         if config is None:
             return {}, []
         try:
-            file = read_settings_file(config.value)
+            file = self._file = read_settings_file(config.value)
         except SettingsError as error:
             # Without it, everything else may look wrong.
             raise SettingsError([*self._problems, *error.problems]) from error

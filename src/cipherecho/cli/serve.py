@@ -11,7 +11,9 @@ from functools import partial
 from cipherecho.cli.configuration import Configuration
 from cipherecho.cli.log import LogFormat, logging_to_stderr
 from cipherecho.cli.parameters import SettingsError
+from cipherecho.cli.settings_file import SettingsFile
 from cipherecho.endpoint import Endpoint
+from cipherecho.file_contents import has_changed
 from cipherecho.process import ciphers_in_sandbox, run
 from cipherecho.sandbox import Sandbox
 from cipherecho.signals import Signals
@@ -47,6 +49,7 @@ def serve_command(configuration: Configuration, signals: Signals) -> int:
                 loading=configuration.loading,
                 threads_paused=written.paused,
                 records_lost=written.lost,
+                look_again=partial(_look_again, configuration.settings_file),
             )
         except VariableError as error:
             raise SettingsError([str(error)]) from error
@@ -60,6 +63,16 @@ def check_ciphers(configuration: Configuration) -> None:
     """
     if configuration.sandbox is not Sandbox.OFF:
         ciphers_in_sandbox(configuration.ciphers, configuration.sandbox, configuration.loading)
+
+
+def _look_again(file: SettingsFile | None) -> None:
+    """Say it if there are other settings now, as whoever asks for a reload may expect them."""
+    if file is not None and has_changed(file.path, file.contents):
+        log.warning(
+            "%(file)s has changed since the start, and settings take a restart: see that they "
+            "are right with --check-config first",
+            {"file": str(file.path)},
+        )
 
 
 def _announce(stdout: int | None, what: str, endpoint: Endpoint) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cipherecho.cli.parameters import SettingsError
+from cipherecho.file_contents import Contents, read_file
 from cipherecho.printable import shown
 
 __all__ = ["LISTENER", "SettingsFile", "read_settings_file"]
@@ -29,6 +30,8 @@ class SettingsFile:
     path: Path
     document: Mapping[str, Any]
     lines: Mapping[tuple[int | None, str], int]
+    contents: Contents
+    """All that it had, to tell whether it has changed."""
 
     def where(self, key: str = "", table: int | None = None) -> str:
         """Return ``FILE:LINE: [[listener]] N: KEY``, without what is not known or not given.
@@ -52,8 +55,9 @@ def read_settings_file(path: Path) -> SettingsFile:
 
     try:
         # Line ends as TOML has them, so that lines are counted alike here and there.
-        text = path.read_bytes().decode().replace("\r\n", "\n")
-        return SettingsFile(path, tomllib.loads(text), dict(_lines(text)))
+        contents = read_file(path)
+        text = contents.data.decode().replace("\r\n", "\n")
+        return SettingsFile(path, tomllib.loads(text), dict(_lines(text)), contents)
     except OSError as error:
         raise SettingsError([f"{path}: {error.strerror}"]) from error
     except RecursionError as error:
