@@ -28,7 +28,7 @@ from cipherecho.cli.root import root
 from cipherecho.coding import new_transform
 from cipherecho.endpoint import TcpEndpoint, UnixEndpoint
 from tests.certificates import Authority
-from tests.running import COMMAND, Ended, complaint, run, run_shell, started
+from tests.running import COMMAND, Ended, complaint, run, run_shell, serving, started
 
 ROOT = Path(__file__).parent.parent
 
@@ -737,6 +737,83 @@ def test_sockets_that_are_handed_over_are_served_when_nothing_says_where() -> No
     assert run_shell(f"{activated} --listen 0").stdout == (
         b"configuration ok\ntcp://127.0.0.1:0: rot13\n"
     )
+
+
+def test_sockets_that_a_wrapper_keeps_are_warned_of() -> None:
+    """It was started by a service manager, and starts the server as its child."""
+    ended = run_shell("LISTEN_PID=$$ LISTEN_FDS=1 cipherecho --check-config; :")
+    assert ended.stdout == b"configuration ok\ntcp://127.0.0.1:8013: rot13\n"
+    assert re.fullmatch(
+        r"cipherecho: warning: the sockets in LISTEN_FDS were handed over to process \d+ \(sh\) "
+        r"and not to this one, \d+, which is left without them: start it by exec, as in sh -c "
+        r"'exec cipherecho', or without a wrapper; listening on tcp://127.0.0.1:8013 instead\n",
+        ended.stderr,
+    )
+    # Whoever says where to listen does not mean them.
+    assert run_shell("LISTEN_PID=$$ LISTEN_FDS=1 cipherecho --check-config --listen 0;:") == Ended(
+        0, b"configuration ok\ntcp://127.0.0.1:0: rot13\n", ""
+    )
+    refused = run_shell("LISTEN_PID=$$ LISTEN_FDS=1 cipherecho --listen fd://web; exit $?")
+    assert "can't listen on fd://web: the sockets in LISTEN_FDS were handed" in complaint(
+        refused, 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("CIPHERECHO_MAX_CONNECTION_PER_SOURCE", "CIPHERECHO_MAX_CONNECTIONS_PER_SOURCE"),
+        ("CIPHERECHO_PROXYFROM", "CIPHERECHO_PROXY_FROM"),
+        ("CIPHERECHO_PLUGIN", "CIPHERECHO_PLUGINS"),
+        ("CIPHERECHO_TLS_CERTS", "CIPHERECHO_TLS_CERT"),
+        ("CIPHERECHO_ZZZ", ""),
+    ],
+)
+def test_a_misspelt_variable_is_warned_of(
+    name: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "1")
+    hint = f"did you mean {hint}?" if hint else "cipherecho --help has all options"
+    warning = f"environment variable {name} is not read; {hint}"
+    assert configured().warnings == [warning]
+    # It may be why something else is wrong.
+    assert problems("--reply", "none")[1:] == [f"warning: {warning}"]
+    monkeypatch.setenv(name, " ")
+    assert configured().warnings == []
+
+
+@pytest.mark.parametrize("service", ["CIPHERECHO", "CIPHERECHO_METRICS"])
+def test_what_kubernetes_sets_for_a_service_is_passed_over(
+    service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it sets it for Services called cipherecho and cipherecho-metrics."""
+    tcp = f"{service}_PORT_8013_TCP"
+    for name, text in {
+        f"{service}_SERVICE_HOST": "10.96.0.11",
+        f"{service}_SERVICE_PORT": "8013",
+        f"{service}_SERVICE_PORT_CIPHERECHO_TLS": "8013",
+        f"{service}_PORT": "tcp://10.96.0.11:8013",
+        tcp: "tcp://10.96.0.11:8013",
+        f"{tcp}_PROTO": "tcp",
+        f"{tcp}_PORT": "8013",
+        f"{tcp}_ADDR": "10.96.0.11",
+    }.items():
+        monkeypatch.setenv(name, text)
+    monkeypatch.setenv("_CIPHERECHO_COMPLETE", "bash_source")
+    monkeypatch.setenv("CIPHERECHO_PLUGINS", "cipherecho")
+    assert configured().warnings == []
+
+
+def test_a_warning_is_in_the_log_and_said_by_check_config() -> None:
+    typo = {"CIPHERECHO_MAXLINE": "1"}
+    warning = (
+        "environment variable CIPHERECHO_MAXLINE is not read; did you mean CIPHERECHO_MAX_LINE?"
+    )
+    assert run("--check-config", "--listen", "0", **typo) == Ended(
+        0, b"configuration ok\ntcp://127.0.0.1:0: rot13\n", f"cipherecho: warning: {warning}\n"
+    )
+    with serving(variables=typo) as server:
+        server.wait_for_record(f"warning {warning}")
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,23 @@ open its endpoint.
 from __future__ import annotations
 
 import os
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from cipherecho.endpoint import FdEndpoint
 from cipherecho.variables import VariableError, is_for_us, number_in
 
-__all__ = ["Inherited", "activated_endpoints", "inherited_sockets", "take_sockets"]
+__all__ = [
+    "Inherited",
+    "activated_endpoints",
+    "inherited_sockets",
+    "take_sockets",
+    "why_not_activated",
+    "why_not_ours",
+]
 
 _FIRST = 3  # after the standard streams (sd_listen_fds(3): SD_LISTEN_FDS_START)
 _UNNAMED = "unknown"  # the name of all, without LISTEN_FDNAMES (sd_listen_fds_with_names(3))
@@ -30,7 +39,6 @@ class Inherited:
     name: str
 
 
-@cache
 def inherited_sockets() -> tuple[Inherited, ...]:
     """Return what was handed over to this process, in order; empty if nothing was.
 
@@ -41,7 +49,22 @@ def inherited_sockets() -> tuple[Inherited, ...]:
     Raises:
       VariableError: as for :func:`take_sockets`.
     """
-    return take_sockets(os.environ)
+    return _handed_over()[0]
+
+
+def why_not_activated() -> str:
+    """Return why nothing was handed over though it looks so, and what to do; "" if it doesn't.
+
+    Raises:
+      VariableError: as for :func:`take_sockets`.
+    """
+    return _handed_over()[1]
+
+
+@cache
+def _handed_over() -> tuple[tuple[Inherited, ...], str]:
+    variables = dict(os.environ)
+    return take_sockets(os.environ), why_not_ours(variables)
 
 
 def activated_endpoints() -> list[FdEndpoint]:
@@ -82,3 +105,22 @@ def take_sockets(variables: MutableMapping[str, str]) -> tuple[Inherited, ...]:
             f"got {len(names)} names, {together!r}, expected {number}, as LISTEN_FDS says",
         )
     return tuple(map(Inherited, descriptors, names))
+
+
+def why_not_ours(variables: Mapping[str, str]) -> str:
+    """Return why sockets that `variables` speak of are not for this process; "" if they are.
+
+    A service manager starts a shell, or a runner such as ``uv run``, and that starts us as its
+    child: the sockets are open in both, and meant for the other.
+    """
+    process = number_in(variables, "LISTEN_PID")
+    if process is None or "LISTEN_FDS" not in variables or process == os.getpid():
+        return ""
+    name = ""
+    with suppress(OSError):  # it has ended, or there is no /proc
+        name = f" ({Path(f'/proc/{process}/comm').read_text(errors='replace').strip()})"
+    return (
+        f"the sockets in LISTEN_FDS were handed over to process {process}{name} and not to this "
+        f"one, {os.getpid()}, which is left without them: start it by exec, as in sh -c 'exec "
+        "cipherecho', or without a wrapper"
+    )

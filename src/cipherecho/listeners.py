@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import trio
 
-from cipherecho.activation import inherited_sockets
+from cipherecho.activation import inherited_sockets, why_not_activated
 from cipherecho.endpoint import (
     Endpoint,
     FdEndpoint,
@@ -322,7 +322,10 @@ def _descriptors(endpoint: FdEndpoint) -> list[int]:
     except VariableError as error:
         raise OSError(str(error)) from error
     if not inherited:
-        raise OSError("no service manager has handed over any socket (LISTEN_PID and LISTEN_FDS)")
+        raise OSError(
+            why_not_activated()
+            or "no service manager has handed over any socket (LISTEN_PID and LISTEN_FDS)"
+        )
     found = [each.number for each in inherited if each.name == endpoint.name]
     if not found:
         names = ", ".join(sorted({each.name for each in inherited}))

@@ -7,6 +7,7 @@ the file; an option of the environment or the command line wins over every table
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -16,11 +17,20 @@ from typing import Any, NamedTuple
 import click
 from click.core import ParameterSource
 
-from cipherecho.activation import activated_endpoints
+from cipherecho.activation import activated_endpoints, why_not_activated
 from cipherecho.cipher import Cipher
-from cipherecho.cli.parameters import Number, Option, SettingsError, Size, Switch, installed
+from cipherecho.cli.parameters import (
+    PLUGINS_VARIABLE,
+    Number,
+    Option,
+    SettingsError,
+    Size,
+    Switch,
+    installed,
+)
 from cipherecho.cli.server_options import DEFAULT_ENDPOINT, refusals
 from cipherecho.cli.settings_file import LISTENER, SettingsFile, read_settings_file
+from cipherecho.cli.unread_variables import unread_variables
 from cipherecho.endpoint import Endpoint, parse_endpoint
 from cipherecho.extras import ExtraMissingError, require
 from cipherecho.limits import Limits
@@ -87,9 +97,11 @@ class Configuration:
     """In seconds."""
     sandbox: Sandbox
     loading: Loading
+    """What `ciphers` reads."""
     settings_file: SettingsFile | None
     """Where settings came from, if they came from a file."""
-    """What `ciphers` reads."""
+    warnings: Sequence[str]
+    """What may be other than people think, though nothing is wrong."""
 
 
 class _Setting(NamedTuple):
@@ -118,6 +130,7 @@ def configuration_of(ctx: click.Context) -> Configuration:
 class _Assembly:
     def __init__(self, ctx: click.Context) -> None:
         self._problems = list(refusals(ctx))
+        self._warnings: list[str] = []
         self._registry = installed()
         self._pem_files = PemFiles()
         self._file: SettingsFile | None = None
@@ -138,6 +151,8 @@ class _Assembly:
                 self._given[key] = _Setting(value, str(option.envvar))
             else:
                 self._defaults[key] = _Setting(value, "")
+        read = {PLUGINS_VARIABLE, *(str(one.envvar) for one in self._options.values())}
+        self._warnings += unread_variables(os.environ, read)
 
     def configuration(self) -> Configuration:
         top, tables = self._read(self._given.get("config"))
@@ -152,7 +167,9 @@ class _Assembly:
         if process["metrics"].value is not None:
             self._require_metrics(process["metrics"].where)
         if self._problems:
-            raise SettingsError(dict.fromkeys(self._problems))
+            # A variable that is not read may be why something is missing.
+            warnings = [f"warning: {one}" for one in self._warnings]
+            raise SettingsError(dict.fromkeys([*self._problems, *warnings]))
         return Configuration(
             services,
             ciphers,
@@ -165,6 +182,7 @@ class _Assembly:
             sandbox=sandbox,
             loading=loading,
             settings_file=self._file,
+            warnings=list(dict.fromkeys(self._warnings)),
         )
 
     def _refuse(self, where: str, problem: object) -> None:
@@ -277,10 +295,14 @@ class _Assembly:
     def _endpoints_unasked(self) -> Sequence[Endpoint]:
         """Return where to listen when nothing says where: on sockets that are handed over."""
         try:
-            return activated_endpoints() or [parse_endpoint(DEFAULT_ENDPOINT)]
+            activated = activated_endpoints()
         except VariableError as error:
             self._refuse("", error)
             return []
+        reason = why_not_activated()
+        if reason:
+            self._warnings.append(f"{reason}; listening on {DEFAULT_ENDPOINT} instead")
+        return activated or [parse_endpoint(DEFAULT_ENDPOINT)]
 
     def _ciphers_or_loading(
         self, sandbox: Sandbox, layers: Iterable[_Layer]

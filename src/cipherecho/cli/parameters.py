@@ -38,6 +38,7 @@ __all__ = [
     "FILE",
     "METRICS_ENDPOINT",
     "PEERS",
+    "PLUGINS_VARIABLE",
     "RATE",
     "SECONDS",
     "SIZE",
@@ -52,6 +53,9 @@ __all__ = [
     "installed",
     "written_size",
 ]
+
+PLUGINS_VARIABLE = "CIPHERECHO_PLUGINS"
+"""The variable that is no option: which packages may bring ciphers, to every command."""
 
 
 class SettingsError(Exception):
@@ -344,7 +348,7 @@ def installed() -> Registry:
     """
     from cipherecho.registry import Registry
 
-    allowed = re.split(r"[,\s]+", os.environ.get("CIPHERECHO_PLUGINS", "").strip(" ,"))
+    allowed = re.split(r"[,\s]+", os.environ.get(PLUGINS_VARIABLE, "").strip(" ,"))
     return Registry(allowed if any(allowed) else None)
 
 

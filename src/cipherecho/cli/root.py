@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from cipherecho import __version__
 from cipherecho.cli.server_options import SECTIONS
+from cipherecho.printable import printable
 from cipherecho.signals import Signals
 
 __all__ = ["root"]
@@ -101,6 +102,8 @@ def root(ctx: click.Context, /, *, check_config: bool, **_: Any) -> int | None:
     if check_config:
         with redirect_stdout(sys.stderr):
             check_ciphers(configuration)
+        for warning in configuration.warnings:
+            click.echo(f"cipherecho: warning: {printable(warning)}", err=True)
         click.echo(f"configuration ok\n{configuration.summary}")
         return 0
     return serve_command(configuration, signals)

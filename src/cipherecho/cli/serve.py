@@ -36,6 +36,8 @@ def serve_command(configuration: Configuration, signals: Signals) -> int:
         redirect_stdout(sys.stderr),  # a plugin may print, but not there
         logging_to_stderr(configuration.log_level, LogFormat(configuration.log_format)) as written,
     ):
+        for warning in configuration.warnings:
+            log.warning("%(warning)s", {"warning": warning})
         try:
             return run(
                 configuration.services,

@@ -1,0 +1,39 @@
+"""Variables that look like ours and that nobody reads: slips, which would go unnoticed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+
+__all__ = ["unread_variables"]
+
+_PREFIX = "CIPHERECHO_"
+
+# What Kubernetes sets in every container for a Service called cipherecho, or cipherecho-metrics:
+# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+_OF_A_SERVICE = re.compile(
+    r"(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|"
+    r"PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
+)
+
+
+def unread_variables(variables: Mapping[str, str], read: Collection[str]) -> Iterator[str]:
+    """Yield a complaint about each variable that begins like ours and is none of `read`.
+
+    One that is blank counts as not set; those that Kubernetes sets are passed over.
+
+    >>> list(unread_variables({"CIPHERECHO_LINE": "9"}, {"CIPHERECHO_MAX_LINE"}))
+    ['environment variable CIPHERECHO_LINE is not read; did you mean CIPHERECHO_MAX_LINE?']
+    """
+    names = sorted(one.removeprefix(_PREFIX) for one in read)
+    for name in sorted(variables):
+        if not name.startswith(_PREFIX) or name in read or not variables[name].strip():
+            continue
+        ours = name.removeprefix(_PREFIX)
+        if _OF_A_SERVICE.fullmatch(ours):
+            continue
+        from difflib import get_close_matches
+
+        near = get_close_matches(ours, names, n=1)
+        hint = f"did you mean {_PREFIX}{near[0]}?" if near else "cipherecho --help has all options"
+        yield f"environment variable {name} is not read; {hint}"
