@@ -58,6 +58,11 @@ class Authority:
         leaf = self.ca.issue_cert("localhost", not_after=datetime(2038, 1, 1, tzinfo=UTC))
         return leaf.cert_chain_pems[0].bytes()
 
+    @property
+    def server(self) -> tuple[Path, Path]:
+        """The files of the server's certificate, once it was made."""
+        return self.directory / "server.pem", self.directory / "server.key"
+
     def write_server(self, name: str = "server") -> tuple[Path, Path]:
         """Make a certificate for this machine; return its file and that of its key."""
         return self._write(

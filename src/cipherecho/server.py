@@ -202,8 +202,7 @@ class _Server:
             self._drain()
             last = trio.current_time() + _MOST_ACCEPTING_SECONDS
             for entrance in entrances:
-                while is_readable(entrance.plain) and trio.current_time() < last:
-                    await self._accept(entrance)
+                await self._accept_the_last(entrance, last)
                 entrance.plain.close()
                 await transport_of(entrance.listener).aclose()
         if self._connections.cancel_scope.cancelled_caught:
@@ -246,6 +245,17 @@ class _Server:
                     "can't accept connections for now: %(problem)s", {"problem": _words(problem)}
                 )
             await trio.sleep(RETRY_SECONDS)
+
+    async def _accept_the_last(self, entrance: Entrance, last: float) -> None:
+        """Accept those who wait, until `last` at the most."""
+        try:
+            while is_readable(entrance.plain) and trio.current_time() < last:
+                await self._accept(entrance)
+        except Exception as problem:
+            with suppress(Exception):
+                log.warning(
+                    "can't accept the last connections: %(problem)s", {"problem": _words(problem)}
+                )
 
     async def _accept_when_possible(self, entrance: Entrance) -> None:
         if self._lane is not None:
