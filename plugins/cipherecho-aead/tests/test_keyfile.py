@@ -67,13 +67,30 @@ def test_file_of_a_stranger_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     assert f"it belongs to {owner}; chown it" in refusal_of(path)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of root's")
-def test_file_of_root_is_taken_by_anyone_who_can_open_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = written(tmp_path / "key", KEY)
+@pytest.fixture
+def another_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """We are not root, to whom the files that we make belong."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a file of root's")
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
-    assert read_key(path) == bytes.fromhex(KEY)
+
+
+@pytest.mark.usefixtures("another_user")
+@pytest.mark.parametrize("mode", [0o400, 0o440, 0o600, 0o640])
+def test_file_of_root_may_be_open_to_its_group(tmp_path: Path, mode: int) -> None:
+    """As Kubernetes mounts a Secret with fsGroup, and systemd a credential."""
+    assert read_key(written(tmp_path / "key", KEY, mode)) == bytes.fromhex(KEY)
+
+
+@pytest.mark.usefixtures("another_user")
+@pytest.mark.parametrize("mode", [0o644, 0o444, 0o660, 0o650, 0o601, 0o602])
+def test_file_of_root_that_others_have_access_to_is_refused(tmp_path: Path, mode: int) -> None:
+    path = written(tmp_path / "key", KEY, mode)
+    assert refusal_of(path) == (
+        "a file of root that at most its group can read besides, and its mode is "
+        f"{mode:04o}; if nobody has read it yet: chmod 640 {path}, or defaultMode: 0440 for a "
+        "Kubernetes Secret"
+    )
 
 
 @pytest.mark.parametrize(

@@ -26,15 +26,19 @@ _DIGITS = 2 * KEY_BYTES
 _CONTENT = re.compile(rb"([0-9A-Fa-f]{%d})(\r?\n)?" % _DIGITS)
 _LONGEST = _DIGITS + len("\r\n")
 
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+# What the mode of a key file may not have. One of root's, which a Kubernetes Secret or a
+# credential of systemd is, reaches us by its group; of ours, nobody needs more than we do.
+# PostgreSQL has the same rule for its ssl_key_file.
+_NOT_IN_OURS = stat.S_IRWXG | stat.S_IRWXO
+_NOT_IN_ROOTS = stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO
 
 
 def read_key(path: Path) -> bytes:
     """Return the 32 bytes of the key in the file at `path`.
 
     A symbolic link is followed, since mounted secrets are often links; what is checked is
-    the file that was opened.  It has to be a regular one, belong to us or to root, and be
-    closed to group and others.
+    the file that was opened.  It has to be a regular one; if it belongs to us, closed to group
+    and others, and if it belongs to root, of mode 0640 at most.
 
     Raises:
       OptionError: of the option key-file: there is no such file, it may not be used, or
@@ -60,7 +64,7 @@ def read_key(path: Path) -> bytes:
         os.close(descriptor)
     key = _key_in(given, content)
     # Last, so that only a key is ever said to need another mode.
-    _check_mode(given, stat.S_IMODE(status.st_mode))
+    _check_mode(given, status)
     return key
 
 
@@ -98,13 +102,26 @@ def _key_in(given: str, content: bytes) -> bytes:
     )
 
 
-def _check_mode(given: str, mode: int) -> None:
-    if mode & _OTHERS:
+def _check_mode(given: str, status: os.stat_result) -> None:
+    mode = stat.S_IMODE(status.st_mode)
+    path = shlex.quote(given)
+    if status.st_uid == os.geteuid():
+        bad, expected, instead = (
+            _NOT_IN_OURS,
+            "that is closed to group and others",
+            f"chmod 600 {path}",
+        )
+    else:
+        bad, expected, instead = (
+            _NOT_IN_ROOTS,
+            "of root that at most its group can read besides",
+            f"chmod 640 {path}, or defaultMode: 0440 for a Kubernetes Secret",
+        )
+    if mode & bad:
         raise OptionError(
             "key-file",
             given,
-            f"a file that is closed to group and others, and its mode is {mode:04o}; if nobody "
-            f"has read it yet: chmod 600 {shlex.quote(given)}",
+            f"a file {expected}, and its mode is {mode:04o}; if nobody has read it yet: {instead}",
         )
 
 
