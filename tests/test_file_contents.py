@@ -61,7 +61,7 @@ def test_a_pipe_is_not_waited_for_without_end(tmp_path: Path, begun: bool) -> No
     try:
         if begun:
             os.write(writer, b"half of ")
-        with pytest.raises(TimeoutError, match="is it a pipe that nobody writes to"):
+        with pytest.raises(TimeoutError, match=r"its end did not come within 0\.05 seconds"):
             read_file(pipe, seconds=0.05)
     finally:
         os.close(writer)
@@ -75,6 +75,15 @@ def test_opening_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(TimeoutError):
         read_file(Path("file"), seconds=0.05)
     os.close(end)
+
+
+def test_no_thread_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Thread, "start", refuse)
+    (tmp_path / "file").write_bytes(b"hello")
+    assert read_file(tmp_path / "file").data == b"hello"
 
 
 def test_what_can_not_be_read_is_an_error_of_the_system(tmp_path: Path) -> None:

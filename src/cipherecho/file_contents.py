@@ -81,6 +81,8 @@ def _in_time(work: Callable[[float], _Result], seconds: float) -> _Result:
     def do() -> None:
         try:
             result = work(monotonic() + seconds)
+        except TimeoutError:
+            done.put(partial(_raise, _late(seconds)))
         except BaseException as error:
             done.put(partial(_raise, error))
         else:
@@ -89,11 +91,15 @@ def _in_time(work: Callable[[float], _Result], seconds: float) -> _Result:
     # Opening a file can take for ever, which nothing can put an end to; so it is left to a
     # thread that the process does not wait for when it ends.
     thread = Thread(target=do, name="file", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # the system allows no more threads
+        do()
+        return done.get()()
     try:
         result = done.get(timeout=seconds + _GRACE_SECONDS)
     except Empty:
-        raise _late() from None
+        raise _late(seconds) from None
     thread.join()
     return result()
 
@@ -113,7 +119,7 @@ def _read(path: Path, until: float, most: int) -> Contents:
             if len(data) > most:
                 raise OSError(errno.EFBIG, f"it has more than {most:,} bytes")
             if monotonic() > until:
-                raise _late()
+                raise TimeoutError
             if not more:  # nothing came yet, or nobody writes yet
                 sleep(_PAUSE_SECONDS)
         regular = stat.S_ISREG(mode)
@@ -144,8 +150,8 @@ def _raise(error: BaseException) -> NoReturn:
     raise error
 
 
-def _late() -> OSError:
+def _late(seconds: float) -> OSError:
     return OSError(
         errno.ETIMEDOUT,
-        "it did not come in time; is it a pipe that nobody writes to, or on a server that is down?",
+        f"its end did not come within {seconds:g} seconds, as with a pipe that nobody writes to",
     )

@@ -231,7 +231,10 @@ def _load_own(
         )
 
     try:
-        with _as_file(contents[certificate]) as chain, _as_file(contents[key]) as private:
+        with (
+            _as_file(certificate, contents) as chain,
+            _as_file(key, contents) as private,
+        ):
             context.load_cert_chain(chain, private, refuse)
     except ssl.SSLError as error:
         # OpenSSL does not say which file it means, so what people get wrong is looked for.
@@ -253,7 +256,7 @@ def _load_own(
 
 def _load_client_ca(context: ssl.SSLContext, path: Path, contents: Mapping[Path, Contents]) -> None:
     try:
-        with _as_file(contents[path]) as roots:
+        with _as_file(path, contents) as roots:
             context.load_verify_locations(roots)
     except ssl.SSLError as error:
         _expect(_CERTIFICATE, path, contents, "client CA", _ROOTS)
@@ -280,23 +283,26 @@ def _expect(
 
 
 @contextmanager
-def _as_file(contents: Contents) -> Iterator[str]:
-    """Yield the name of a file that has them, since Python gives OpenSSL nothing else.
+def _as_file(path: Path, contents: Mapping[Path, Contents]) -> Iterator[str]:
+    """Yield the name of a file that has what `path` had, since OpenSSL is given nothing else.
 
     It is in memory where that can be: so no key gets to a disk, and it can be done in the
     sandbox, too.
     """
+    data = contents[path].data
     descriptor = _memory_file()
-    if descriptor is None:
-        with NamedTemporaryFile() as file:  # nobody else may read it
-            file.write(contents.data)
+    if descriptor is not None:
+        with open(descriptor, "wb") as file:  # noqa: PTH123
+            file.write(data)
             file.flush()
-            yield file.name
-        return
-    with open(descriptor, "wb") as file:  # noqa: PTH123
-        file.write(contents.data)
-        file.flush()
-        yield _path_of(descriptor)
+            yield _path_of(descriptor)
+    elif contents[path].lasting:  # rather than a copy of a key
+        yield str(path)
+    else:
+        with NamedTemporaryFile() as copy:  # nobody else may read it
+            copy.write(data)
+            copy.flush()
+            yield copy.name
 
 
 # Not to be executed, which a system may insist on (memfd_create(2)). Python has no name for
