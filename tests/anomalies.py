@@ -19,6 +19,7 @@ import io
 import logging
 import os
 import socket
+import ssl
 import struct
 import sys
 import tempfile
@@ -27,10 +28,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Event
 from types import CodeType, FrameType
 from typing import Any
@@ -43,9 +45,16 @@ from cipherecho.cipher import Cipher
 from cipherecho.endpoint import Endpoint, TcpEndpoint
 from cipherecho.limits import Limits
 from cipherecho.listeners import open_listeners, transport_of
+from cipherecho.metrics import Watched
+from cipherecho.monitoring import serve_metrics
+from cipherecho.process import _Process
 from cipherecho.proxies import Proxies
 from cipherecho.rot13 import Rot13
+from cipherecho.sandbox import Loading, Sandbox
 from cipherecho.server import serve
+from cipherecho.service import Service
+from cipherecho.service_manager import ServiceManager
+from cipherecho.signals import Signals
 from cipherecho.tally import Tally
 from cipherecho.tls import Certificates, TlsSettings
 from tests.certificates import Authority
@@ -57,6 +66,7 @@ PATIENCE = 10.0
 WATCHED = {
     "accepting",
     "admission",
+    "certificate",
     "certificate_holder",
     "chain",
     "client",
@@ -64,8 +74,12 @@ WATCHED = {
     "connection",
     "connection_task",
     "express_lane",
+    "file_contents",
     "handshakes",
+    "metrics",
+    "monitoring",
     "pace",
+    "process",
     "prologue",
     "proxies",
     "proxy_protocol",
@@ -74,11 +88,12 @@ WATCHED = {
     "session",
     "sockets",
     "sources",
+    "tls",
     "tls_socket",
     "welcome",
     "workers",
 }
-"""The modules that work for clients."""
+"""The modules that work for clients, and for the operator while clients are served."""
 
 EXEMPT = {
     # The boundary itself, and what it tells.
@@ -90,6 +105,10 @@ EXEMPT = {
     "ExpressLane._forever",
     "ExpressLane._lose",
     "Failures.report",
+    "Seldom.warn",
+    "_Process._reload",
+    "_Watchers.accept",
+    "_Watchers._serve",
     # What gives a place back.
     "Client.leave",
     "Admission._give_back",
@@ -119,11 +138,17 @@ EXEMPT = {
     "plain_listener",
     "_Listener.__init__",
     "Workers.close",
+    "serve_metrics",
+    "_Watchers.__init__",
+    "Metrics.__init__",
 }
 """Functions whose steps don't fail: short, and looked at by hand."""
 
 # Nothing of the system, or of the size of the input, is behind a method of these.
 _IN_MEMORY = (dict, list, set, tuple, type, int, float, Counter, type(sys))
+
+# These end or undo something, and give back what was taken for it.
+_GIVES_BACK = ("__exit__", "__aexit__", "close")
 
 _MAKES_BYTES = {"BINARY_OP", "BINARY_SLICE", "BINARY_SUBSCR"}
 
@@ -180,8 +205,8 @@ class Steps:
         try:
             yield
         finally:
-            threading.setprofile(None)  # type: ignore[arg-type]
-            threading.settrace(None)  # type: ignore[arg-type]
+            threading.setprofile(None)
+            threading.settrace(None)
 
     def _profile(self, frame: FrameType, event: str, called: Any) -> None:
         if not self.armed:
@@ -190,11 +215,13 @@ class Steps:
             caller = frame.f_back
             if caller is None or not _is_watched(caller.f_code) or _is_ours(frame.f_code):
                 return
-            if frame.f_code.co_name in ("__exit__", "__aexit__"):  # it gives back what was taken
+            if frame.f_code.co_name in _GIVES_BACK or "weakref" in frame.f_code.co_filename:
                 return
             self._step(caller, frame.f_code.co_qualname)
         elif event == "c_call" and _is_watched(frame.f_code):
             owner = getattr(called, "__self__", None)
+            if called.__name__ in _GIVES_BACK:
+                return
             if isinstance(owner, type(sys)):
                 if owner.__name__ not in ("_socket", "_ssl", "posix", "select"):
                     return
@@ -288,6 +315,138 @@ class Scenario:
     tls: bool = False
     proxied: bool = False
 
+    def run(self, steps: Steps, authority: Authority, *, express: bool) -> None:
+        """Play it once."""
+        one = Server(steps, self, authority)
+        with serving(one, express=express):
+            steps.armed = True
+            with gone():
+                self.act(one)
+            if "drain" not in self.name:
+                settle(one)
+                steps.armed = False
+                assert serves_another(one), "another client was not served"
+        steps.armed = False
+        check_settled(one.tally)
+
+
+class MetricsRequest:
+    """Somebody asks for metrics, and a probe after that."""
+
+    name = "request for metrics"
+
+    def run(self, steps: Steps, authority: Authority, *, express: bool) -> None:
+        """Play it once; no driver of connections has to do with it."""
+        stop = trio.Event()
+        tally = Tally()
+
+        async def run() -> None:
+            endpoint = TcpEndpoint("127.0.0.1", 0)
+            watched = {"tcp://here": Watched(tally)}
+            async with open_listeners([endpoint]) as listeners, trio.open_nursery() as nursery:
+                serving = partial(serve_metrics, listeners, watched, ready=lambda: True)
+                [where] = await nursery.start(serving)
+                assert isinstance(where, TcpEndpoint)
+                steps.watch_this_thread()
+                started.put((where.port, trio.lowlevel.current_trio_token()))
+                await stop.wait()
+                nursery.cancel_scope.cancel()
+
+        started: SimpleQueue[tuple[int, trio.lowlevel.TrioToken]] = SimpleQueue()
+        with ThreadPoolExecutor(1) as executor:
+            running = executor.submit(unwatched, partial(trio.run, run))
+            port, token = started.get(timeout=PATIENCE)
+            try:
+                steps.armed = True
+                with gone():
+                    get(port, b"/metrics")
+                steps.armed = False
+                assert get(port, b"/livez").endswith(b"alive\n"), "a probe was not answered"
+            finally:
+                token.run_sync_soon(stop.set)
+                running.result(PATIENCE)
+
+
+def get(port: int, path: bytes) -> bytes:
+    """Return the response to a request over HTTP."""
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+        client.sendall(b"GET %s HTTP/1.1\r\nHost: here\r\n\r\n" % path)
+        return b"".join(iter(lambda: client.recv(65_536), b""))
+
+
+class Reload:
+    """Certificates are loaded again, which were replaced by a good pair."""
+
+    name = "reload"
+
+    def run(self, steps: Steps, authority: Authority, *, express: bool) -> None:
+        """Play it once; what was in use or the new pair is in use after it."""
+        certificates = Certificates(TlsSettings(*authority.server))
+        service = Service([], certificates=certificates)
+        with ServiceManager({}) as manager, watched_threads(steps):
+            process = _Process(
+                [service],
+                list,
+                Signals(),
+                True,
+                lambda what, endpoint: None,
+                None,
+                0,
+                Sandbox.OFF,
+                Loading(),
+                nullcontext,
+                lambda: 0,
+                lambda: None,
+                manager,
+            )
+            steps.armed = True
+            trio.run(process._reload)
+            steps.armed = False
+        assert shakes_hands(certificates, authority), "there is no certificate in use"
+
+
+def shakes_hands(certificates: Certificates, authority: Authority) -> bool:
+    """Return whether a client and the server agree, in memory."""
+    there, here = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = authority.trusting().wrap_bio(here, there, server_hostname="localhost")
+    server = certificates.context.wrap_bio(there, here, server_side=True)
+    for _ in range(3):
+        for end in (client, server):
+            with suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    return client.version() is not None and server.version() is not None
+
+
+@contextmanager
+def watched_threads(steps: Steps) -> Iterator[None]:
+    """Have the threads that Trio is asked for be watched too, and this one."""
+    run_sync = trio.to_thread.run_sync
+
+    async def watched(work: Callable[[], object], **keywords: Any) -> object:
+        def in_thread() -> object:
+            steps.watch_this_thread()
+            return unwatched(work)
+
+        return await run_sync(in_thread, **keywords)
+
+    trio.to_thread.run_sync = watched  # type: ignore[assignment]
+    steps.watch_this_thread()
+    try:
+        yield
+    finally:
+        sys.settrace(None)
+        sys.setprofile(None)
+        trio.to_thread.run_sync = run_sync
+
+
+def unwatched(work: Callable[[], object]) -> object:
+    """Return what `work` returns, and watch this thread no more."""
+    try:
+        return work()
+    finally:
+        sys.settrace(None)
+        sys.setprofile(None)
+
 
 HEADER = b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n"
 
@@ -366,7 +525,7 @@ def idle(server: Server) -> None:
         read_to_end(client)
 
 
-SCENARIOS = (
+SCENARIOS: tuple[Scenario | MetricsRequest | Reload, ...] = (
     Scenario("nothing said", say_nothing),
     Scenario("lines", talk),
     Scenario("reset", reset),
@@ -383,6 +542,8 @@ SCENARIOS = (
     Scenario("TLS: refusal", be_refused, tls=True, limits=Limits(max_connections=1)),
     Scenario("TLS: partial send", not_read, tls=True),
     Scenario("TLS: drain", drain, tls=True, proxied=True),
+    MetricsRequest(),
+    Reload(),
 )
 
 
@@ -471,15 +632,8 @@ def serving(one: Server, *, express: bool) -> Iterator[None]:
                 one.steps.watch_this_thread()
                 started.set()
 
-    def in_thread() -> None:
-        try:
-            trio.run(run)
-        finally:
-            sys.settrace(None)
-            sys.setprofile(None)
-
     with ThreadPoolExecutor(1) as executor, one.steps.watching_new_threads():
-        running = executor.submit(in_thread)
+        running = executor.submit(unwatched, partial(trio.run, run))
         running.add_done_callback(lambda _: started.set())
         assert started.wait(PATIENCE)
         try:
@@ -491,7 +645,7 @@ def serving(one: Server, *, express: bool) -> Iterator[None]:
 
 
 def play(
-    scenario: Scenario,
+    scenario: Scenario | MetricsRequest | Reload,
     authority: Authority,
     failing: Step | None,
     error: Callable[[], BaseException],
@@ -504,19 +658,10 @@ def play(
       AssertionError: something was left over, or another client was not served.
     """
     steps = Steps(failing, error)
-    one = Server(steps, scenario, authority)
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     with recorded() as records:
-        with serving(one, express=express):
-            steps.armed = True
-            with gone():
-                scenario.act(one)
-            if "drain" not in scenario.name:
-                settle(one)
-                steps.armed = False
-                assert serves_another(one), "another client was not served"
+        scenario.run(steps, authority, express=express)
         steps.armed = False
-        check_settled(one.tally)
     tracebacks = [record for record in records.kept if record.exc_info]
     assert len(tracebacks) <= 1, [record.getMessage() for record in tracebacks]
     after = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
@@ -544,14 +689,15 @@ def settle(one: Server) -> None:
 
 def serves_another(one: Server) -> bool:
     """Return whether a client that comes now is answered as it has to be."""
-    code = {Slow: bytes.upper, Picky: bytes}.get(one.scenario.cipher, _rot13)  # type: ignore[call-overload]
+    cipher = one.scenario.cipher
+    code = bytes.upper if cipher is Slow else bytes if cipher is Picky else _rot13
     with one.secure() as client:
         client.sendall(b"again!\n" if one.scenario.cipher is Picky else b"again\n")
         with io.BytesIO() as came:
             while came.getvalue().count(b"\n") < 2 and (data := client.recv(100)):
                 came.write(data)
             line, coded = came.getvalue().splitlines()
-    return coded == code(line)
+    return bool(coded == code(line))
 
 
 def _rot13(line: bytes) -> bytes:
@@ -571,7 +717,7 @@ def at_once() -> Iterator[None]:
 
 
 def play_all(
-    scenario: Scenario,
+    scenario: Scenario | MetricsRequest | Reload,
     authority: Authority,
     errors: Sequence[Callable[[], BaseException]],
     *,

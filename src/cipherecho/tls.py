@@ -7,7 +7,7 @@ import re
 import ssl
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -292,17 +292,22 @@ def _as_file(path: Path, contents: Mapping[Path, Contents]) -> Iterator[str]:
     data = contents[path].data
     descriptor = _memory_file()
     if descriptor is not None:
-        with open(descriptor, "wb") as file:  # noqa: PTH123
-            file.write(data)
-            file.flush()
-            yield _path_of(descriptor)
-    elif contents[path].lasting:  # rather than a copy of a key
+        try:
+            name = f"/proc/self/fd/{descriptor}"
+            if os.access(name, os.R_OK):  # not without /proc
+                with open(descriptor, "wb", closefd=False) as file:
+                    file.write(data)
+                yield name
+                return
+        finally:
+            os.close(descriptor)
+    if contents[path].lasting:  # rather than a copy of a key
         yield str(path)
-    else:
-        with NamedTemporaryFile() as copy:  # nobody else may read it
-            copy.write(data)
-            copy.flush()
-            yield copy.name
+        return
+    with NamedTemporaryFile() as copy:  # nobody else may read it
+        copy.write(data)
+        copy.flush()
+        yield copy.name
 
 
 # Not to be executed, which a system may insist on (memfd_create(2)). Python has no name for
@@ -314,18 +319,9 @@ def _memory_file() -> int | None:
     """Return the descriptor of a new file in memory, None if there can't be one."""
     if sys.platform == "linux":
         for flags in (_NOEXEC_SEAL, 0):
-            try:
-                descriptor = os.memfd_create("cipherecho", os.MFD_CLOEXEC | flags)
-            except OSError:
-                continue
-            if os.access(_path_of(descriptor), os.R_OK):  # not without /proc
-                return descriptor
-            os.close(descriptor)
+            with suppress(OSError):
+                return os.memfd_create("cipherecho", os.MFD_CLOEXEC | flags)
     return None
-
-
-def _path_of(descriptor: int) -> str:
-    return f"/proc/self/fd/{descriptor}"
 
 
 def _served_by(context: ssl.SSLContext) -> bytes | None:
