@@ -247,6 +247,7 @@ def test_what_a_plugin_starts_when_it_is_imported_is_confined_too(
 ) -> None:
     secret = tmp_path / "secret"
     secret.write_text("secret")
+    certificate, key = Authority.at(tmp_path).write_server()
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_server(("127.0.0.1", 0)) as closed,
@@ -255,6 +256,7 @@ def test_what_a_plugin_starts_when_it_is_imported_is_confined_too(
         closed.close()
         attempts = {
             f"read_file {secret}": "EACCES",
+            f"read_file {key}": "EACCES",
             "read_file /etc/shadow": "EACCES",
             "read_file /proc/self/environ": "EACCES",
             f"write_file {tmp_path / 'made'}": "EACCES",
@@ -267,9 +269,12 @@ def test_what_a_plugin_starts_when_it_is_imported_is_confined_too(
         }
         expected = " ".join(attempts.values() if sandbox else ["done"] * len(attempts))
         options = ["--cipher", "escaping", "--reply", "cipher", "--listen", "localhost:0"]
+        options += ["--listen", "tls://127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key]
         options += ["--sandbox=require"] if sandbox else []
         variables = hostile | {"ATTEMPTS": "\n".join(attempts)}
-        with started(COMMAND, *options, variables=variables) as server:
+        with started(COMMAND, *options, listeners=2, variables=variables) as server:
+            server.process.send_signal(1)
+            server.wait_for_record("certificates reloaded")
             assert server.ask(b"import\nchild\nthread\n").decode().splitlines() == [expected] * 3
 
 
@@ -380,15 +385,16 @@ def test_a_companion_can_write_to_a_directory_of_its_own_and_do_nothing_else(
         options += ["--sandbox=require"] if sandbox else []
         with started(COMMAND, *options, variables=variables) as server:
             first, second = server.ask(b"0\n1\n").decode().splitlines()
-            assert not any_children(server.process.pid)
+            assert children(server.process.pid) == []
     assert first == " ".join(attempts.values())
     assert "done" not in second
     assert (tmp_path / "cache" / "cipherecho" / "acme-aided").is_dir()
 
 
-def any_children(process: int) -> bool:
-    """Return whether a process has any."""
-    return bool(Path(f"/proc/{process}/task/{process}/children").read_text())
+def children(process: int) -> list[int]:
+    """Return the numbers of a process's children that its main thread has."""
+    numbers = Path(f"/proc/{process}/task/{process}/children").read_text()
+    return [int(number) for number in numbers.split()]
 
 
 @pytest.mark.parametrize(
@@ -478,6 +484,18 @@ def test_all_that_a_server_does_goes_on(landlock: int, tmp_path: Path) -> None:
             ):
                 secured.sendall(b"Hello\n")
                 assert receive_lines(secured, 2) == b"Hello\nUryyb\n"
+
+            key.unlink()
+            server.process.send_signal(1)
+            server.wait_for_record("certificates in use are kept: can't read the TLS key ")
+            assert "No such file or directory" in server.stderr
+            [reader] = children(server.process.pid)
+            os.kill(reader, 9)
+            server.process.send_signal(1)
+            server.wait_for_record("the process that reads it for this one is gone")
+            for _ in range(2):
+                assert manager.recv(100).startswith(b"RELOADING=1")
+                assert manager.recv(100) == b"READY=1"
 
             assert ask_at(path) == b"Hello\nUryyb\n"
             assert "process_open_fds" in scraped(int(metrics))

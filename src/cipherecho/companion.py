@@ -20,8 +20,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -30,10 +30,19 @@ from typing import IO
 from cipherecho.landlock import Ruleset, version
 from cipherecho.sandbox import confine_companion
 
-__all__ = ["Companion", "cache_directory", "companion", "companions", "give_up_files", "main"]
+__all__ = [
+    "Companion",
+    "beside",
+    "cache_directory",
+    "companion",
+    "companions",
+    "give_up_files",
+    "main",
+]
 
-# One that is no longer needed ends as soon as it sees that; it is not waited for much longer.
-_LAST_SECONDS = 5.0
+# One that is no longer needed ends as soon as it sees that. It does not where a child that a
+# plugin has made keeps the pipe open.
+_LAST_SECONDS = 1.0
 
 _PROGRAM = """
 import json, sys
@@ -93,12 +102,20 @@ def companion(name: str, function: str) -> Iterator[Companion]:
         yield started
 
 
+def _started(name: str, function: str) -> AbstractContextManager[Companion]:
+    return beside(["-c", _PROGRAM, json.dumps(sys.path), name, function])
+
+
 @contextmanager
-def _started(name: str, function: str) -> Iterator[Companion]:
-    # -I: it finds modules where this process does, whatever the environment says.
-    words = [sys.executable, "-I", "-c", _PROGRAM, json.dumps(sys.path), name, function]
+def beside(words: Sequence[str]) -> Iterator[Companion]:
+    """Run Python with these options for as long as the block lasts; then it has to end.
+
+    Raises:
+      OSError: it can't be started.
+    """
     process = subprocess.Popen(  # noqa: S603 (our own interpreter)
-        words,
+        # -I: it has nothing of the environment, nor of where it was started.
+        [sys.executable, "-I", *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

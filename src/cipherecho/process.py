@@ -18,8 +18,10 @@ from cipherecho.cipher import Cipher
 from cipherecho.companion import companions
 from cipherecho.descriptors import allow_descriptors, descriptors_left
 from cipherecho.endpoint import Endpoint
+from cipherecho.file_contents import Contents
 from cipherecho.listeners import Listener, open_listeners
 from cipherecho.printable import shown
+from cipherecho.reader import reader
 from cipherecho.sandbox import Loading, Sandbox, confine, confine_loading
 from cipherecho.server import serve
 from cipherecho.service import Service
@@ -159,6 +161,8 @@ class _Process:
         self._records_lost = records_lost
         self._look_again = look_again
         self._manager = manager
+        # From outside of the sandbox, if there is one.
+        self._read: Callable[[Path], Contents] | None = None
         self._ready = False
         # What signals have asked for.
         self._stop_asked = trio.Event()
@@ -184,7 +188,7 @@ class _Process:
                 for service, certificates in zip(self._services, self._certificates, strict=True)
             ]
             watching = await opened([self._metrics] if self._metrics else [])
-            ciphers = await self._ciphers()
+            ciphers = await self._ciphers(stack)
             # Not before: a plugin may take long to be loaded, and nobody is served yet.
             self._heed_signals()
             async with trio.open_nursery() as nursery:
@@ -220,20 +224,24 @@ class _Process:
             hang_up=partial(in_loop, lambda: self._reload_asked.set()),
         )
 
-    async def _ciphers(self) -> Sequence[Cipher]:
-        """Return the ciphers, in a sandbox that has nothing more than those who connect need."""
+    async def _ciphers(self, stack: AsyncExitStack) -> Sequence[Cipher]:
+        """Return the ciphers, in a sandbox that has nothing more than those who connect need.
+
+        Files are then read from outside of it, until `stack` closes.
+        """
         if self._sandbox is Sandbox.OFF:
             return self._make_ciphers()
         if self._metrics:
             # Modules may be read later, but not the system's libraries that some need.
             import cipherecho.monitoring  # noqa: F401
-        renewable = list(self._renewable())
+        if renewable := list(self._renewable()):
+            self._read = stack.enter_context(reader(renewable)).read
         with companions(self._loading.companions):
             with self._threads_paused():
-                await confine_loading(self._sandbox, self._loading, renewable)
+                await confine_loading(self._sandbox, self._loading)
             ciphers = self._make_ciphers()
         with self._threads_paused():
-            await confine(self._sandbox, renewable, again=True)
+            await confine(self._sandbox, again=True)
         return ciphers
 
     def _renewable(self) -> Iterator[Path]:
@@ -351,7 +359,7 @@ class _Process:
                 "restart the server",
                 {"path": str(path)},
             )
-        files = PemFiles(pipes)
+        files = PemFiles(pipes, self._read)
         problems: dict[str, None] = {}  # each once, and in order
         loaded = 0
         for certificates in certified:

@@ -147,11 +147,7 @@ class Loading:
 
 
 async def confine_loading(
-    sandbox: Sandbox,
-    loading: Loading,
-    files: Iterable[Path] = (),
-    *,
-    available: int | None = None,
+    sandbox: Sandbox, loading: Loading, *, available: int | None = None
 ) -> None:
     """Take away what nobody needs who imports plugins and makes ciphers; log what is missing.
 
@@ -162,15 +158,14 @@ async def confine_loading(
     Args:
       sandbox: whether to go on with less than all.
       loading: what is read for it besides.
-      files: as for :func:`confine`.
-      available: likewise.
+      available: as for :func:`confine`.
 
     Raises:
       SandboxError: something is missing that is required; the process may be confined
         in part.
     """
     named = list(_files_among(loading.named))
-    rules = _rules_of_loading(loading.modules, [*named, *_directories_of(files)])
+    rules = _rules_of_loading(loading.modules, named)
     available, _ = await _confine(sandbox, rules, available)
     if available:
         log.info(
@@ -179,13 +174,7 @@ async def confine_loading(
         )
 
 
-async def confine(
-    sandbox: Sandbox,
-    files: Iterable[Path] = (),
-    *,
-    available: int | None = None,
-    again: bool = False,
-) -> None:
+async def confine(sandbox: Sandbox, *, available: int | None = None, again: bool = False) -> None:
     """Take away what can be taken from all threads of the process, and log what is left.
 
     Modules can be imported from where others were imported before.  Beside those and a few
@@ -197,8 +186,6 @@ async def confine(
 
     Args:
       sandbox: whether to go on with less than all.
-      files: may be read again, and what replaces them: so may all that is beneath the
-        directories that have them.
       available: the version of Landlock's ABI that there is; the kernel is asked if None.
       again: whether :func:`confine_loading` was called before.  Threads that were started
         since are confined by that, and what is missing was told.
@@ -207,15 +194,15 @@ async def confine(
       SandboxError: something is missing that is required; the process may be confined
         in part.
     """
-    modules, renewed = import_directories(), _directories_of(files)
-    available, threads = await _confine(sandbox, _Rules(modules, renewed), available, again=again)
+    modules = import_directories()
+    available, threads = await _confine(sandbox, _Rules(modules), available, again=again)
     if not available:
         return
     log.info(
         "in a sandbox: landlock=%(version)d readable=%(readable)s",
         {
             "version": available,
-            "readable": os.pathsep.join(map(str, _outermost([*modules, *renewed]))),
+            "readable": os.pathsep.join(map(str, modules)),
         },
     )
     log.info("the sandbox leaves: %(left)s", {"left": ", ".join(left_over(available))})
@@ -232,7 +219,7 @@ class _Rules:
 
     trees: Collection[Path]
     """With all that is beneath, if they are directories, and those can be listed."""
-    files: Collection[Path]
+    files: Collection[Path] = ()
     """Likewise, but they can't be listed."""
     writable: Path | None = None
     """A directory in which files can be made, replaced and removed."""
@@ -254,7 +241,15 @@ def confine_companion(module: str, writable: Path | None) -> None:
     It has one thread, and imports `module`.  Beneath `writable`, it may make files, but not
     directories.  Where the system has less than all, it goes on.
     """
-    rules = _rules_of_loading([module.partition(".")[0]], (), writable)
+    _confine_alone(_rules_of_loading([module.partition(".")[0]], (), writable))
+
+
+def confine_reader() -> None:
+    """Take away from this process, which has one thread, all but reading files."""
+    _confine_alone(_Rules([Path("/")]))
+
+
+def _confine_alone(rules: _Rules) -> None:
     if available := version():
         with suppress(OSError), Ruleset(available) as ruleset:
             _allow_all(ruleset, rules)
@@ -383,11 +378,6 @@ def _files_among(texts: Iterable[str]) -> Iterator[Path]:
         with suppress(OSError, ValueError):
             if not stat.S_ISDIR(os.stat(text).st_mode):  # noqa: PTH116 (not every text is a Path)
                 yield Path(text)
-
-
-def _directories_of(files: Iterable[Path]) -> list[Path]:
-    """Return where files are, and where they are really: a link may be replaced, or its target."""
-    return [parent for file in files for parent in (file.absolute().parent, file.resolve().parent)]
 
 
 def _outermost(paths: Iterable[Path]) -> list[Path]:

@@ -6,7 +6,7 @@ import os
 import re
 import ssl
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -65,9 +65,15 @@ class PemFiles:
 
     Args:
       kept: what is not read, since it is known.
+      read: reads a file; this process does if None.
     """
 
-    def __init__(self, kept: Mapping[Path, Contents] | None = None) -> None:
+    def __init__(
+        self,
+        kept: Mapping[Path, Contents] | None = None,
+        read: Callable[[Path], Contents] | None = None,
+    ) -> None:
+        self._read = read or read_file
         self._contents: dict[Path, Contents | OSError] = dict(kept or {})
 
     def read(self, path: Path) -> Contents:
@@ -78,7 +84,7 @@ class PemFiles:
         """
         if path not in self._contents:
             try:
-                self._contents[path] = read_file(path)
+                self._contents[path] = self._read(path)
             except OSError as error:
                 self._contents[path] = error
         contents = self._contents[path]
