@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import re
+import select
 import signal
 import socket
 import ssl
@@ -417,6 +418,16 @@ def gives_up(data: bytes, message: bytes) -> Callable[[Server], None]:
     return works
 
 
+def closes_who_holds_most(server: Server) -> None:
+    """Check that of five clients, for four of whom there is room, one has to go."""
+    with ExitStack() as stack:
+        clients = [stack.enter_context(server.connect()) for _ in range(5)]
+        for client in clients:
+            client.sendall(b"a" * 1900)
+        told, _, _ = select.select(clients, [], [], PATIENCE)
+        assert b"all clients together hold more than 8000 bytes" in receive_all(told[0])
+
+
 def listens_twice(server: Server) -> None:
     assert len(server.endpoints) == 2
 
@@ -583,6 +594,12 @@ SETTINGS = [
     Setting("--listen", ("127.0.0.1:0", "tcp://127.0.0.1:0"), listens_twice, listeners=2),
     Setting("--reply", ("cipher",), replies(b"Hello\n", b"Uryyb\n")),
     Setting("--max-line", ("3",), gives_up(b"abcd", b"got a line of more than 3 bytes")),
+    Setting(
+        "--max-buffered",
+        ("8000",),
+        closes_who_holds_most,
+        others={"CIPHERECHO_MAX_LINE": "2000"},
+    ),
     Setting("--max-connections", ("1",), serves_one_client),
     Setting(
         "--max-workers",

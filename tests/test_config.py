@@ -174,6 +174,7 @@ SETTINGS = [
         [True, False, True, True],
     ),
     limit("max-line", 99),
+    Setting("max-buffered", '"1GiB"', ["1GiB"], lambda made: made.max_buffered, 1 << 30),
     limit("max-connections", 99),
     limit("max-connections-per-source", 99),
     limit("accept-rate", 0.5),
@@ -368,9 +369,9 @@ def test_proxies_in_the_environment_may_be_parted_by_commas(
     ],
 )
 def test_a_size_may_have_a_unit(text: str, size: int, tmp_path: Path) -> None:
-    assert configured("--max-line", text).services[0].limits.max_line == size
-    path = written(tmp_path, f'max-line = "{text}"')
-    assert configured("--config", str(path)).services[0].limits.max_line == size
+    assert configured("--max-buffered", text, "--max-line", "99").max_buffered == size
+    path = written(tmp_path, f'max-buffered = "{text}"\nmax-line = 99')
+    assert configured("--config", str(path)).max_buffered == size
 
 
 @pytest.mark.parametrize(
@@ -485,6 +486,21 @@ COMPLAINTS = [
         ],
     ),
     ("drain-delay = inf", ["F:1: drain-delay: got inf, expected seconds, 0 or more"]),
+    # What one line may take of what all together may have.
+    (
+        "max-buffered = '4KiB'\nmax-line = 999\n[[listener]]\nurl = '0'\nmax-line = 1025",
+        [
+            "F:1: max-buffered: got 4KiB, expected at least 4100, 4 times as much as the longest "
+            "line may have"
+        ],
+    ),
+    (
+        "max-line = '32MiB'",
+        [
+            "F:1: max-line: got 32MiB, which needs a larger max-buffered (now 64MiB): give it too, "
+            "with at least 128MiB, 4 times as much as the longest line may have"
+        ],
+    ),
     ("reply = 'none'", ["F:1: reply: 'none' is not one of 'both', 'cipher'."]),
     (
         "metrics = 'tls://localhost:1'",

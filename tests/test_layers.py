@@ -80,6 +80,7 @@ ROWS = {
     "proxy_protocol": row(),
     "tally": row(),
     "sources": server_side("addresses"),
+    "buffers": row(),
     "certificate": row(),
     "file_contents": Row(not_standard=SOCKETS),
     "tls": server_side("certificate", "file_contents"),
@@ -94,9 +95,9 @@ ROWS = {
     "tls_socket": Row(frozenset({"certificate_holder"}), frozenset({"trio"}), frozenset()),
     "workers": server_side(),
     "client": row(),
-    "connection": server_side("client", "tally", "workers"),
+    "connection": server_side("buffers", "client", "sources", "tally", "tls_socket", "workers"),
     "connection_task": server_side("client", "connection", "sockets"),
-    "express_lane": server_side("connection", "recurring", "sockets"),
+    "express_lane": server_side("buffers", "connection", "recurring", "sockets"),
     # Who is let in, and how they have to begin.
     "handshakes": server_side("client", "sources"),
     "admission": server_side(
@@ -123,6 +124,7 @@ ROWS = {
     "server": server_side(
         "accepting",
         "admission",
+        "buffers",
         "client",
         "connection",
         "connection_task",
@@ -139,16 +141,25 @@ ROWS = {
     ),
     # For whoever watches a server; the packages that these need are an extra.
     "extras": row(),
-    "metrics": row("__init__", "tally", third_party=["prometheus_client"]),
+    "metrics": row("__init__", "buffers", "tally", third_party=["prometheus_client"]),
     "monitoring": Row(
         frozenset(
-            {"connection_task", "endpoint", "listeners", "metrics", "printable", "recurring"}
+            {
+                "buffers",
+                "connection_task",
+                "endpoint",
+                "listeners",
+                "metrics",
+                "printable",
+                "recurring",
+            }
         ),
         frozenset({"h11", "trio"}),
     ),
     "process": server_side(
         "admission",
         "allocation",
+        "buffers",
         "companion",
         "descriptors",
         "endpoint",

@@ -15,6 +15,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from cipherecho import __version__
+from cipherecho.buffers import Buffers
 from cipherecho.metrics import Metrics, Watched
 from cipherecho.tally import Tally, Traffic
 
@@ -68,12 +69,17 @@ def samples(metrics: Metrics) -> dict[str, float]:
 
 
 def test_every_number_of_a_tally_is_told() -> None:
-    metrics = Metrics({"main": Watched(tally(), lambda: 1.8e9)}, lambda: True, never, lambda: 3)
+    buffers = Buffers(2000)
+    buffers.bytes = 1500
+    watched = {"main": Watched(tally(), lambda: 1.8e9)}
+    metrics = Metrics(watched, lambda: True, never, lambda: 3, buffers)
     python = platform.python_version()
     assert samples(metrics) == {
         f'cipherecho_build_info{{python_version="{python}",version="{__version__}"}}': 1,
         "cipherecho_ready": 1,
         "cipherecho_log_records_lost_total": 3,
+        "cipherecho_buffered_bytes": 1500,
+        "cipherecho_buffered_bytes_limit": 2000,
         'cipherecho_connections_open{service="main"}': 2,
         'cipherecho_connections_limit{service="main"}': 1000,
         'cipherecho_connections_accepted_total{service="main"}': 11,

@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from cipherecho.buffers import Buffers
 from cipherecho.cipher import Cipher, InputError
 from cipherecho.coding import NotACipherError
 from cipherecho.endpoint import TcpEndpoint
@@ -54,6 +55,7 @@ class Served:
     def __init__(self, endpoint: TcpEndpoint) -> None:
         self.endpoint = endpoint
         self.tally = Tally()
+        self.buffers = Buffers()
         self.shutdown = trio.Event()
         self.ended = trio.Event()
 
@@ -94,6 +96,7 @@ async def serving(
                     express=Served.express,
                     log_empty=log_empty,
                     tally=server.tally,
+                    buffers=server.buffers,
                     shutdown=server.shutdown,
                     task_status=task_status,  # type: ignore[arg-type]
                 )
@@ -103,7 +106,7 @@ async def serving(
             yield server
             server.shutdown.set()
             await server.ended.wait()
-    check_settled(server.tally)
+    check_settled(server.tally, server.buffers)
 
 
 async def read_to_end(client: trio.SocketStream) -> bytes:

@@ -178,6 +178,34 @@ def test_a_last_line_of_a_client_that_sent_nothing_else_is_not_answered_before_t
     assert not session.has_begun_line
 
 
+@pytest.mark.parametrize("cipher", [Rot13(), Caesar(), StatelessCaesar()])
+def test_what_is_held_is_known(cipher):
+    """As a rule nothing; a line that has begun, or lines that are not answered yet."""
+    session = Session(cipher)
+    session.receive(b"Hello\nWor")
+    assert 3 < session.held < 100
+    session.receive(b"a" * 10_000)
+    assert 10_003 < session.held < 15_000
+    session.receive(b"\n")
+    while session.has_more:
+        session.resume()
+    assert session.held == 0
+    session.receive(b"Hello\n")
+    assert session.held == 0
+
+
+def test_lines_that_are_not_answered_yet_take_more_than_their_bytes():
+    session = Session(StatelessCaesar())
+    tracemalloc.start()
+    try:
+        session.receive(b"ab\n" * 20_000)
+        assert session.has_more
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0.8 * taken < session.held < 1.5 * taken
+
+
 def test_after_the_end_nothing_is_answered():
     session = Session(Rot13())
     session.end()

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from cipherecho.limits import Limits
-from cipherecho.sources import MOST_RECENT_SOURCES, Sources
+from cipherecho.sockets import peer_name
+from cipherecho.sources import MOST_RECENT_SOURCES, Sources, source_named
 
 HERE = ("192.0.2.1", 4711)
 THERE = ("192.0.2.2", 4711)
@@ -117,7 +118,11 @@ async def test_a_source_that_is_full_loses_no_token(mock_clock: MockClock) -> No
     assert sources.admit(HERE) is None
 
 
-# What a source is.
+# What a source is, by an address and by a name in the log.
+
+
+def name_of(address: object) -> object:
+    return source_named(peer_name(address))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +132,7 @@ async def test_a_source_that_is_full_loses_no_token(mock_clock: MockClock) -> No
         (("192.0.2.1", 1), ("::ffff:192.0.2.1", 2, 0, 0)),
         (("192.0.2.1", 1), ("::ffff:c000:201", 2)),
         (("2001:db8::1", 1), ("2001:db8::ffff:0:0:1", 2, 0, 0)),
-        (("fe80::1%eth0", 1, 0, 2), ("fe80::2", 1, 0, 2)),
+        (("fe80::1", 1, 0, 2), ("fe80::2", 1, 0, 2)),
         ((3, 1), (3, 2)),
     ],
 )
@@ -137,6 +142,7 @@ async def test_two_addresses_of_one_source(address: object, same: object) -> Non
     assert sources.admit(same) == "source full"
     sources.leave(same)
     assert sources.admit(address) is None
+    assert name_of(address) == name_of(same)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +160,7 @@ async def test_addresses_of_two_sources(address: object, other: object) -> None:
     sources = Sources(Limits(max_connections_per_source=1))
     assert sources.admit(address) is None
     assert sources.admit(other) is None
+    assert name_of(address) != name_of(other)
 
 
 @pytest.mark.parametrize("address", ["", "/run/client", b"\0abstract", "unix", None])
@@ -162,6 +169,7 @@ async def test_a_client_without_an_address_has_no_source(address: object) -> Non
     assert admitted(sources, address, 100) == 100
     for _ in range(100):
         sources.leave(address)
+    assert name_of(address) is None
 
 
 # A flood from many addresses.

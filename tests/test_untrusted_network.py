@@ -20,6 +20,7 @@ from threading import Event
 import pytest
 import trio
 
+from cipherecho.buffers import Buffers
 from cipherecho.endpoint import Endpoint, TcpEndpoint
 from cipherecho.limits import Limits
 from cipherecho.listeners import open_listeners
@@ -92,6 +93,7 @@ class Served:
     def __init__(self, certificates: Certificates | None) -> None:
         self.certificates = certificates
         self.tally = Tally()
+        self.buffers = Buffers()
         self.endpoints: Sequence[Endpoint] = ()
         self.run_there: Callable[[Callable[[], None]], None] = lambda what: what()
         """Call something in the server's thread."""
@@ -150,6 +152,7 @@ def serving(
                         proxies=Proxies(proxies),
                         express=Served.express,
                         tally=server.tally,
+                        buffers=server.buffers,
                         shutdown=stop,
                     )
                 )
@@ -165,7 +168,7 @@ def serving(
             with suppress(trio.RunFinishedError):  # its result says why
                 server.run_there(stop.set)
             running.result(PATIENCE)
-    check_settled(server.tally)
+    check_settled(server.tally, server.buffers)
 
 
 def secured(client: socket.socket, trusting: ssl.SSLContext) -> ssl.SSLSocket:

@@ -8,18 +8,22 @@ It is handed from one to the other as what is in here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from math import inf
 from ssl import SSLError
+from typing import Any
 
 import trio
 
+from cipherecho.buffers import SMALL_BYTES, Buffers
 from cipherecho.client import Client
 from cipherecho.limits import Limits
 from cipherecho.pace import Pace
-from cipherecho.session import Session
+from cipherecho.session import Session, error_line
+from cipherecho.sources import source_named
 from cipherecho.tally import Tally, Traffic
+from cipherecho.tls_socket import TlsSocket
 from cipherecho.workers import Workers
 
 __all__ = ["RECEIVE_BYTES", "Connection", "SocketConnection", "Terms", "why_broken"]
@@ -56,6 +60,10 @@ class Terms:
     """Where they are counted when they end."""
     log_empty: bool = False
     """Whether there is a record of one on which no byte went either way."""
+    buffers: Buffers = field(default_factory=Buffers)
+    """What they hold in memory is counted there, with what those of other servers do."""
+    dismiss: Callable[[Any], None] = lambda connection: None
+    """Called with one that is dismissed, for whoever drives it to end it; raises nothing."""
 
 
 class Connection:
@@ -73,6 +81,9 @@ class Connection:
         "_line_deadline",
         "_line_number",
         "_started",
+        "counted",
+        "is_dismissed",
+        "is_in_reply",
         "peer",
         "received",
         "reply",
@@ -91,12 +102,18 @@ class Connection:
         """Whom the client's certificate is for, as TLS has it; empty without one."""
         self.reply = b""
         """What is still to be sent."""
+        self.is_in_reply = False
+        """Whether some of that may have been sent."""
         self.received = 0
         """How many bytes came."""
         self.sent = 0
         """How many bytes were sent."""
         self.waiting_since = trio.current_time()
         """Since when there is nothing to do but to wait for input."""
+        self.counted = 0
+        """How many bytes of memory :attr:`Terms.buffers` has it down for."""
+        self.is_dismissed = False
+        """Whether it has to go, as all together hold too much; then it holds nothing."""
         self._started = self.waiting_since
         self._has_ended = False
         self._line_number = 0
@@ -127,6 +144,53 @@ class Connection:
         return (
             "idle",
             f"got nothing for {limits.idle_timeout:g} s, expected a line within that time",
+        )
+
+    @property
+    def source(self) -> Hashable:
+        """Where the client comes from; all those on Unix sockets come from one place."""
+        return source_named(self.peer)
+
+    @property
+    def held(self) -> int:
+        """How much memory is taken by what is not answered or not taken, in bytes."""
+        return self.session.held + len(self.reply)
+
+    def count_held(self, data: bytes = b"") -> None:
+        """Count what it holds now; `data` was received too, and the session has not got it.
+
+        Somebody may have to be dismissed then: :meth:`Buffers.relieve`.
+        """
+        if self.is_dismissed or self._has_ended:
+            return
+        held = self.held + len(data)
+        self.terms.buffers.count(self, held if held > SMALL_BYTES else 0)
+
+    def keep_bound(self, data: bytes = b"") -> None:
+        """Count as above, and dismiss who has to go; that may be this connection."""
+        self.count_held(data)
+        buffers = self.terms.buffers
+        if buffers.bytes > buffers.most:
+            buffers.relieve()
+
+    def dismiss(self) -> None:
+        """Have it end, as all together hold too much and it the most; what it holds is lost.
+
+        The session may be a worker thread's, and is left alone.
+        """
+        self.is_dismissed = True
+        self.reply = b""
+        self.terms.dismiss(self)
+
+    def drop_input(self) -> None:
+        """Forget what was received and is not answered; nothing more is answered."""
+        self.session.close("dismissed")
+
+    def dismissal(self) -> bytes:
+        """Return what a client is told that was dismissed."""
+        return error_line(
+            f"all clients together hold more than {self.terms.buffers.most} bytes in lines without "
+            "an end and replies that are not taken, and you hold most; closing the connection"
         )
 
     def add_to(self, traffic: Traffic) -> None:
@@ -194,3 +258,9 @@ class SocketConnection(Connection):
         super().__init__(session, terms, peer)
         self.client = client
         self.socket = client.socket
+
+    @property
+    def held(self) -> int:
+        """How much memory is taken by what is not answered or not taken, in bytes."""
+        held = super().held
+        return held + self.socket.held(held) if isinstance(self.socket, TlsSocket) else held

@@ -7,6 +7,7 @@ ends here: a reset, a timeout and a faulty cipher are each one record in the log
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 from functools import partial
 from math import inf
@@ -102,14 +103,23 @@ class ConnectionTask:
         if self._state is _State.RECEIVING:
             self._scope.deadline = min(self._scope.deadline, now + _QUIET_SECONDS)
 
+    def dismiss(self) -> None:
+        """Go on no more, whatever the task waits for, since the connection is dismissed."""
+        if self._state is not _State.CODING:  # or the session is a thread's
+            self._connection.drop_input()
+        self._scope.cancel()
+
     async def _converse(self) -> str:
         """Exchange lines until there is a reason to stop; return that, or nothing if quiet."""
         outcome = _Next.ON
-        while outcome is _Next.ON:
+        while outcome is _Next.ON and not self._connection.is_dismissed:
             with trio.CancelScope() as self._scope:
                 outcome = await self._exchange()
             if self._scope.cancelled_caught:
                 break
+        if self._connection.is_dismissed:
+            await self._see_off()
+            return "buffers full"
         if outcome is _Next.LEFT:
             return ""
         if outcome is _Next.ON and self._state is _State.SENDING:
@@ -128,6 +138,13 @@ class ConnectionTask:
         await close_gently(self._stream, last_words)
         return reason
 
+    async def _see_off(self) -> None:
+        """Tell a client that is dismissed why, unless it is in the midst of a reply."""
+        self._data = None
+        if not self._connection.is_in_reply:
+            with suppress(trio.BrokenResourceError):
+                await close_gently(self._stream, self._connection.dismissal())
+
     async def _exchange(self) -> _Next:
         """Receive, code and send in turn; return what comes next.
 
@@ -136,12 +153,18 @@ class ConnectionTask:
         """
         connection, session = self._connection, self._session
         while not self._scope.cancel_called:
+            self._state = _State.RECEIVING
+            connection.keep_bound(self._data or b"")
+            if connection.is_dismissed:
+                break
             if connection.reply:
                 self._state = _State.SENDING
+                connection.is_in_reply = True
                 self._scope.deadline = trio.current_time() + self._terms.limits.write_timeout
                 await self._stream.send_all(connection.reply)
                 connection.sent += len(connection.reply)
                 connection.reply = b""
+                connection.is_in_reply = False
                 connection.waiting_since = trio.current_time()
             elif self._data is not None:
                 data, self._data = self._data, None

@@ -31,6 +31,7 @@ from time import perf_counter
 
 import trio
 
+from cipherecho.buffers import SMALL_BYTES
 from cipherecho.connection import RECEIVE_BYTES, SocketConnection, Terms, why_broken
 from cipherecho.recurring import Failures
 from cipherecho.session import Closed
@@ -143,6 +144,15 @@ class ExpressLane:
             if self._listeners.pop(descriptor, None) and not self._epoll.closed:
                 self._epoll.unregister(descriptor)
 
+    def dismiss(self, connection: SocketConnection) -> None:
+        """Let a connection leave that is dismissed, wherever in the lane it is."""
+        if connection in self._coding:
+            self._coding.discard(connection)  # and whatever the thread returns is lost
+            self._leave(connection)
+        elif self._quiet.get(connection.socket.fileno()) is connection:
+            connection.drop_input()
+            self._let_go(connection)
+
     def clear(self) -> None:
         """Let all connections leave; nothing may enter any more, and :meth:`run` returns.
 
@@ -231,6 +241,7 @@ class ExpressLane:
     ) -> None:
         """Answer the connections of `events`; `replies` are those that are still to be sent."""
         quiet, pace = self._quiet, self._terms.pace
+        held: list[SocketConnection] = []  # those that may hold something else than before
         now = trio.current_time()
         for descriptor, _ in events:
             connection = quiet.get(descriptor)
@@ -242,6 +253,7 @@ class ExpressLane:
                 try:
                     data = connection.socket.recv(RECEIVE_BYTES, _AT_ONCE)
                 except BlockingIOError:
+                    held.append(connection)  # part of a record came, perhaps
                     continue
                 except SSLWantWriteError:
                     # Something that the client does not take has to be sent first.
@@ -251,7 +263,8 @@ class ExpressLane:
                     self._end(connection, why_broken(error))
                     continue
                 connection.waiting_since = now
-                connection.received += len(data)
+                size = len(data)
+                connection.received += size
                 if pace.slow:
                     self._code_elsewhere(connection, data)
                     continue
@@ -261,17 +274,23 @@ class ExpressLane:
                     reply = pace.timed(session.receive, data) if data else pace.timed(session.end)
                 if reply:
                     replies.append((connection, reply))
+                    if size > SMALL_BYTES or connection.counted:
+                        held.append(connection)
                 elif session.closed:
                     self._finish(connection)
+                else:
+                    held.append(connection)
             except BaseException as fault:
                 self._lose(connection, fault)
                 continue
             took_time = len(reply) > _LONG_REPLY or not pace.constant
             if took_time and reply and perf_counter() > self._turn_ends:
                 self._send(replies)
+                self._count(held)
                 await self._give_turn()
                 now = trio.current_time()
         self._send(replies)
+        self._count(held)
 
     def _send(self, replies: list[tuple[SocketConnection, bytes]]) -> None:
         """Send `replies`, and leave none in it."""
@@ -287,6 +306,7 @@ class ExpressLane:
                 connection.sent += sent
                 if sent < len(reply):
                     connection.reply = reply[sent:]
+                    connection.is_in_reply = True
                     self._let_go(connection)
                 elif connection.session.closed or connection.session.has_more:
                     self._finish(connection)
@@ -294,8 +314,24 @@ class ExpressLane:
                 self._lose(connection, fault)
         replies.clear()
 
+    def _count(self, held: list[SocketConnection]) -> None:
+        """Count what these hold now, and leave none of them in it; dismiss who holds too much.
+
+        Nobody is in the midst of being answered then.
+        """
+        for connection in held:
+            try:
+                connection.count_held()
+            except BaseException as fault:
+                self._lose(connection, fault)
+        held.clear()
+        buffers = self._terms.buffers
+        if buffers.bytes > buffers.most:
+            buffers.relieve()
+
     def _code_elsewhere(self, connection: SocketConnection, data: bytes) -> None:
         """Have a worker thread answer what came, while nothing else may come."""
+        connection.count_held(data)  # for the session is the thread's from then on
         session = connection.session
         coding = partial(session.receive, data) if data else session.end
         work = partial(self._terms.pace.timed, coding)
@@ -320,6 +356,7 @@ class ExpressLane:
                 self._leave(connection)
             else:
                 self._send_coded(connection)
+                self._count([connection])
         except BaseException as fault:
             self._lose(connection, fault)
         if self._cleared and not self._coding:

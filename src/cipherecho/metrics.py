@@ -20,6 +20,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from cipherecho import __version__
+from cipherecho.buffers import Buffers
 from cipherecho.tally import Tally, Traffic
 
 __all__ = ["Metrics", "Watched"]
@@ -46,6 +47,7 @@ class Metrics:
       ready: returns whether new clients are welcome.
       failed: called with what was raised when a number was asked for, or written.
       records_lost: returns how many records did not get into the log.
+      buffers: what connections hold in memory; not told if None.
     """
 
     def __init__(
@@ -54,11 +56,12 @@ class Metrics:
         ready: Callable[[], bool],
         failed: Callable[[Exception], None],
         records_lost: Callable[[], int] = lambda: 0,
+        buffers: Buffers | None = None,
     ) -> None:
         self._failed = failed
         # To no registry of theirs: one collector that raises would take all others with it.
         self._collectors = [
-            _Services(services, ready, failed, records_lost),
+            _Services(services, ready, failed, records_lost, buffers),
             ProcessCollector(registry=None),  # it has nothing to say but on Linux
         ]
 
@@ -155,11 +158,13 @@ class _Services(Collector):
         ready: Callable[[], bool],
         failed: Callable[[Exception], None],
         records_lost: Callable[[], int],
+        buffers: Buffers | None,
     ) -> None:
         self._services = services
         self._ready = ready
         self._failed = failed
         self._records_lost = records_lost
+        self._buffers = buffers
 
     def collect(self) -> Iterator[Metric]:
         build = GaugeMetricFamily(
@@ -181,6 +186,18 @@ class _Services(Collector):
             except Exception as failure:
                 self._failed(failure)
             yield family
+        if self._buffers is not None:
+            yield GaugeMetricFamily(
+                "cipherecho_buffered_bytes",
+                "What the connections of the process hold in memory now, where one holds more than "
+                "a KiB: lines without an end, replies that are not taken.",
+                self._buffers.bytes,
+            )
+            yield GaugeMetricFamily(
+                "cipherecho_buffered_bytes_limit",
+                "What they may hold; beyond it, those are closed that hold most.",
+                self._buffers.most,
+            )
         states = {name: _State(watched) for name, watched in self._services.items()}
         for kind in _KINDS:
             yield self._family(kind, states)

@@ -16,6 +16,7 @@ from http import HTTPStatus
 import h11
 import trio
 
+from cipherecho.buffers import Buffers
 from cipherecho.connection_task import close_gently
 from cipherecho.endpoint import Endpoint
 from cipherecho.listeners import Listener, endpoint_of, transport_of
@@ -52,6 +53,7 @@ async def serve_metrics(
     *,
     ready: Callable[[], bool],
     records_lost: Callable[[], int] = lambda: 0,
+    buffers: Buffers | None = None,
     task_status: trio.TaskStatus[list[Endpoint]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer ``/metrics``, ``/livez`` and ``/readyz`` until cancelled.
@@ -69,11 +71,12 @@ async def serve_metrics(
       services: what is watched, by the name that it has in metrics; asked anew each time.
       ready: returns whether new clients are welcome, so that a load balancer sends some.
       records_lost: returns how many records did not get into the log.
+      buffers: what those of the services together hold in memory, if that is to be told.
       task_status: started with the endpoints of `listeners`, in their order, with the
         ports that the system picked.
     """
     async with trio.open_nursery() as nursery:
-        watchers = _Watchers(nursery, services, ready, records_lost)
+        watchers = _Watchers(nursery, services, ready, records_lost, buffers)
         for listener in listeners:
             nursery.start_soon(watchers.accept, transport_of(listener))
         task_status.started([endpoint_of(listener) for listener in listeners])
@@ -88,13 +91,14 @@ class _Watchers:
         services: Mapping[str, Watched],
         ready: Callable[[], bool],
         records_lost: Callable[[], int],
+        buffers: Buffers | None,
     ) -> None:
         self._nursery = nursery
         self._failures = Failures(
             "internal error on a request for metrics",
             "internal error again on a request for metrics",
         )
-        self._metrics = Metrics(services, ready, self._failures.report, records_lost)
+        self._metrics = Metrics(services, ready, self._failures.report, records_lost, buffers)
         self._ready = ready
         self._not_accepted = Seldom()
         # The one that was heard of longest ago is the first.

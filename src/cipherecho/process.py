@@ -14,6 +14,7 @@ import trio
 
 from cipherecho.admission import MOST_REFUSALS
 from cipherecho.allocation import keep_freed_blocks
+from cipherecho.buffers import Buffers
 from cipherecho.cipher import Cipher
 from cipherecho.companion import companions
 from cipherecho.descriptors import allow_descriptors, descriptors_left
@@ -50,6 +51,7 @@ def run(
     ciphers: Callable[[], Sequence[Cipher]],
     signals: Signals,
     *,
+    max_buffered: int,
     express: bool,
     announce: Callable[[str, Endpoint], None],
     metrics: Endpoint | None = None,
@@ -73,6 +75,8 @@ def run(
       ciphers: returns the cipher of each service.  It is called once, when listeners are open
         and the process has confined itself, so that no plugin is imported before that.
       signals: are handled already, and passed on to the services once there are ciphers.
+      max_buffered: what the connections of all services together may hold in memory, in
+        bytes; see :class:`~cipherecho.buffers.Buffers`.
       express: as in :func:`~cipherecho.server.serve`.
       announce: called with "listening" and each endpoint, once clients can connect to all of
         them, and with "metrics" and where those are.
@@ -100,6 +104,7 @@ def run(
             services,
             ciphers,
             signals,
+            Buffers(max_buffered),
             express,
             announce,
             metrics,
@@ -136,6 +141,7 @@ class _Process:
         services: Sequence[Service],
         ciphers: Callable[[], Sequence[Cipher]],
         signals: Signals,
+        buffers: Buffers,
         express: bool,
         announce: Callable[[str, Endpoint], None],
         metrics: Endpoint | None,
@@ -151,6 +157,7 @@ class _Process:
         self._make_ciphers = ciphers
         self._signals = signals
         self._certificates = [service.certificates for service in services]
+        self._buffers = buffers
         self._express = express
         self._announce = announce
         self._metrics = metrics
@@ -276,6 +283,7 @@ class _Process:
                         express=self._express,
                         log_empty=service.log_empty,
                         tally=tally,
+                        buffers=self._buffers,
                         shutdown=self._shutdown,
                     )
                 )
@@ -303,6 +311,7 @@ class _Process:
             watched,
             ready=lambda: self._ready,
             records_lost=self._records_lost,
+            buffers=self._buffers,
         )
         for endpoint in await nursery.start(serving):
             self._announce("metrics", endpoint)

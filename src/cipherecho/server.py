@@ -16,6 +16,7 @@ import trio
 
 from cipherecho.accepting import RETRY_SECONDS, Entrance
 from cipherecho.admission import Admission
+from cipherecho.buffers import Buffers, least_buffered
 from cipherecho.chain import chain
 from cipherecho.cipher import Cipher
 from cipherecho.client import Client, Socket
@@ -56,6 +57,7 @@ async def serve(
     express: bool = True,
     log_empty: bool = False,
     tally: Tally | None = None,
+    buffers: Buffers | None = None,
     shutdown: trio.Event | None = None,
     task_status: trio.TaskStatus[list[Endpoint]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -79,6 +81,9 @@ async def serve(
         needs; clients see no difference but the speed.
       log_empty: log the end of every connection, also of those on which no byte went either way.
       tally: where connections are counted, for whoever watches the server.
+      buffers: where it is counted what connections hold in memory, and what bounds that; for
+        several servers in one process to have one bound together, give it to all of them.
+        64 MiB for this server alone if None.
       shutdown: when it is set, the server accepts what waits in the backlog and no more,
         answers every complete line that it has received, closes its connections, and
         returns within ``limits.grace`` seconds.  Cancelling cuts all of this short.
@@ -87,19 +92,22 @@ async def serve(
 
     Raises:
       NotACipherError: `cipher` has none of the contract's shapes.
+      ValueError: `buffers` have less room than one client needs for one line.
 
     What happens to a connection is never raised, and a listener that fails is told of and tried
     again.
     """
+    limits = limits or Limits()
     with ExitStack() as stack:
         try:
             server = _Server(
                 chain([cipher]),
-                limits or Limits(),
+                limits,
                 reply,
                 reset,
                 proxies or Proxies(),
                 tally or Tally(),
+                _with_room(Buffers() if buffers is None else buffers, limits.max_line),
                 express=express,
                 log_empty=log_empty,
             )
@@ -124,6 +132,7 @@ class _Server:
         reset: Reset,
         proxies: Proxies,
         tally: Tally,
+        buffers: Buffers,
         *,
         express: bool,
         log_empty: bool,
@@ -133,7 +142,14 @@ class _Server:
             "the cipher failed; this is a bug of its plugin", "the cipher failed again"
         )
         self._terms = Terms(
-            limits, Pace(cipher), Workers(limits.max_workers), failures.report, tally, log_empty
+            limits,
+            Pace(cipher),
+            Workers(limits.max_workers),
+            failures.report,
+            tally,
+            log_empty,
+            buffers,
+            self._dismiss,
         )
         self._faults = Failures(
             "internal error on the connection of %(peer)s",
@@ -291,7 +307,8 @@ class _Server:
         """Serve a connection by this task, until it has ended or may go to the lane."""
         quiet = False
         try:
-            task = ConnectionTask(connection, stream_of(connection.socket), until_quiet)
+            stream = stream_of(connection.socket, connection.keep_bound)
+            task = ConnectionTask(connection, stream, until_quiet)
             self._tasks[connection] = task
             if self._draining:
                 task.drain()
@@ -346,9 +363,35 @@ class _Server:
             with suppress(BaseException):
                 log.error("internal error on the connection of %(peer)s", {"peer": peer})  # noqa: TRY400
 
+    def _dismiss(self, connection: SocketConnection) -> None:
+        """End a connection that holds too much, whoever drives it."""
+        try:
+            task = self._tasks.get(connection)
+            if task is not None:
+                task.dismiss()
+            elif connection not in self._tasks and self._lane is not None:
+                self._lane.dismiss(connection)
+            # Otherwise a task begins with it soon, and finds out.
+        except BaseException as fault:
+            self._lose(connection, fault)
+
     def _over(self, connection: SocketConnection) -> None:
         """Close a connection that has ended, and give back what its client held."""
-        connection.client.leave()
+        try:
+            if connection.counted:
+                self._terms.buffers.count(connection, 0)
+        finally:
+            connection.client.leave()
+
+
+def _with_room(buffers: Buffers, max_line: int) -> Buffers:
+    """Return `buffers`, which are known to have room for a line of one client now."""
+    if buffers.most < (least := least_buffered(max_line)):
+        raise ValueError(
+            f"buffers: got a bound of {buffers.most} bytes, expected at least {least} for lines of "
+            f"{max_line}"
+        )
+    return buffers
 
 
 def _words(problem: BaseException) -> str:

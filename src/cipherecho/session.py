@@ -27,6 +27,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from io import BytesIO
 from math import inf
+from sys import getsizeof
 
 from cipherecho.cipher import Cipher, InputError
 from cipherecho.coding import Coder, check_cipher, lines_of
@@ -49,6 +50,9 @@ _MOST_BYTES = 1 << 20
 # of a call, and few enough that no turn answers many more than it may, and that not many go
 # without an answer where it fails.
 _PIECE_BYTES = 1 << 14
+
+# What a line takes beside its bytes while it waits: an object of Python, and its place in a list.
+_LINE_BYTES = 41
 
 # A reason is cut before what happens next is added to it, or that would be cut off.
 _LONGEST_REASON = 240
@@ -116,6 +120,7 @@ class Session:
         "_on_rejected",
         "_overlong",
         "_pending",
+        "_pending_bytes",
         "_rest",
         "closed",
         "failure",
@@ -165,6 +170,7 @@ class Session:
         self._rest: bytes | bytearray = b""  # of a line that has begun
         # Complete lines without LF, or pieces of whole lines with it; the next one last.
         self._pending: list[bytes] | None = None
+        self._pending_bytes = 0  # of all of them when the first was not answered yet
         self._overlong = False  # the line after those is too long
         self._ended = False  # the last of those had no ending, and nothing comes after it
         self.has_more = False
@@ -183,6 +189,17 @@ class Session:
     def has_begun_line(self) -> bool:
         """Whether part of a line was received, and its end was not."""
         return bool(self._rest)
+
+    @property
+    def held(self) -> int:
+        """How much memory is taken by what was received and is not answered, in bytes.
+
+        That of a line that has begun, and of those that :meth:`resume` has more to send for.
+        """
+        held = getsizeof(self._rest) if self._rest else 0
+        if self._pending:
+            held += self._pending_bytes + _LINE_BYTES * len(self._pending)
+        return held
 
     def receive(self, data: bytes) -> bytes:
         """Return what to send for `data`, however it was cut on its way.
@@ -223,6 +240,7 @@ class Session:
                 return reply + self.resume() if self._overlong else reply
             if block.find(b"\n") < len(block) - 1 and self._coder.takes_blocks():
                 self._pending = _pieces(block)
+                self._pending_bytes = len(block)
                 return self.resume()
         lines = block.split(b"\n")
         lines.pop()  # nothing, after the last LF
@@ -309,6 +327,7 @@ class Session:
                     break
         lines.reverse()
         self._pending = lines
+        self._pending_bytes = sum(map(len, lines))
 
     def _answer_block(self, block: bytes, coded: bytes | bytearray) -> bytes:
         """Answer whole lines at once; the code has each ending in its place."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Hashable
 from ipaddress import IPv6Address
 from math import inf
 from typing import Literal, TypeAlias
@@ -12,7 +13,7 @@ import trio
 from cipherecho.addresses import unmapped
 from cipherecho.limits import Limits
 
-__all__ = ["MOST_RECENT_SOURCES", "Source", "Sources", "source_of"]
+__all__ = ["MOST_RECENT_SOURCES", "Source", "Sources", "source_named", "source_of"]
 
 MOST_RECENT_SOURCES = 65_536
 """How many sources' recent connections are remembered. That takes some 13 MiB, and who comes
@@ -124,3 +125,16 @@ def source_of(address: object) -> Source | None:
     network = IPv6Address(host.partition("%")[0]).packed[:_NETWORK_BYTES]
     zone: int = address[3] if len(address) > 3 else 0
     return (network, zone) if zone else network
+
+
+def source_named(peer: str) -> Hashable:
+    """Return the source of a client by its name in the log; None for one on a Unix socket.
+
+    Those that :func:`source_of` says are of one source are so here, too.  It is for whoever
+    keeps nothing else of an address, since there are thousands of them.
+    """
+    host, _, _ = peer.rpartition(":")
+    if not host.startswith("["):
+        return host or None
+    address, _, zone = host[1:-1].partition("%")
+    return IPv6Address(address).packed[:_NETWORK_BYTES], zone

@@ -29,6 +29,7 @@ _CLOSED = (
     "cipher failed",
     "reset by the client",
     "TLS error",
+    "buffers full",
     "idle",
     "line timeout",
     "write timeout",

@@ -18,6 +18,7 @@ import click
 from click.core import ParameterSource
 
 from cipherecho.activation import activated_endpoints, why_not_activated
+from cipherecho.buffers import least_buffered
 from cipherecho.cipher import Cipher
 from cipherecho.cli.parameters import (
     PLUGINS_VARIABLE,
@@ -27,6 +28,7 @@ from cipherecho.cli.parameters import (
     Size,
     Switch,
     installed,
+    written_size,
 )
 from cipherecho.cli.server_options import DEFAULT_ENDPOINT, refusals
 from cipherecho.cli.settings_file import LISTENER, SettingsFile, read_settings_file
@@ -48,6 +50,7 @@ __all__ = ["LISTENER_KEYS", "PROCESS_KEYS", "Configuration", "configuration_of"]
 _TLS_KEYS = ("tls-cert", "tls-key", "tls-client-ca", "tls-client-auth", "tls-min")
 
 PROCESS_KEYS = (
+    "max-buffered",
     "grace",
     "drain-delay",
     "log-level",
@@ -89,6 +92,7 @@ class Configuration:
     SettingsError has all that is wrong with them; else they are there."""
     summary: str
     """What is served where, in lines for people, without keys."""
+    max_buffered: int
     express: bool
     log_level: str
     log_format: str
@@ -159,6 +163,7 @@ class _Assembly:
         layers = [self._merged(top, table) for table in tables or [{}]]
         services = [self._service(layer) for layer in layers]
         process = self._merged(top)
+        self._refuse_little_room(process["max-buffered"], [one["max-line"] for one in layers])
         sandbox = Sandbox(process["sandbox"].value)
         ciphers, loading = self._ciphers_or_loading(sandbox, layers)
         self._refuse_duplicates(layers)
@@ -174,6 +179,7 @@ class _Assembly:
             services,
             ciphers,
             "\n".join(map(_summary, services, layers)),
+            max_buffered=process["max-buffered"].value,
             express=not process["no-express"].value,
             log_level=process["log-level"].value,
             log_format=process["log-format"].value,
@@ -379,6 +385,23 @@ class _Assembly:
             where = next((one.where for one in files if one.value == error.path), "")
             self._refuse(where, error)
             return None
+
+    def _refuse_little_room(self, room: _Setting, lines: Iterable[_Setting]) -> None:
+        """Refuse a bound that one client passes with one line."""
+        longest = max(lines, key=lambda one: one.value)
+        least = least_buffered(longest.value)
+        if room.value >= least:
+            return
+        now, line = written_size(room.value), written_size(longest.value)
+        needed = f"{written_size(least)}, 4 times as much as the longest line may have"
+        if room.where:
+            self._refuse(room.where, f"got {now}, expected at least {needed}")
+        else:
+            self._refuse(
+                longest.where,
+                f"got {line}, which needs a larger max-buffered (now {now}): give it too, with at "
+                f"least {needed}",
+            )
 
     def _refuse_unused_tls(self, services: Iterable[Service], layers: Iterable[_Layer]) -> None:
         """Refuse what is there to protect clients when nothing of it takes effect."""

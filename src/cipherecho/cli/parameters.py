@@ -268,7 +268,7 @@ def written_size(size: int) -> str:
     for unit in ("TiB", "GiB", "MiB", "KiB"):
         if size % _UNITS[unit.lower()] == 0:
             return f"{size // _UNITS[unit.lower()]}{unit}"
-    return str(size)
+    return shown(size)  # it may have more digits than Python writes
 
 
 def _whole(value: Any) -> float:

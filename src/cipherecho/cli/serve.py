@@ -43,6 +43,7 @@ def serve_command(configuration: Configuration, signals: Signals) -> int:
                 configuration.services,
                 configuration.ciphers,
                 signals,
+                max_buffered=configuration.max_buffered,
                 express=configuration.express,
                 announce=announce,
                 metrics=configuration.metrics,

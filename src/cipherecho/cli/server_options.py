@@ -12,6 +12,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from cipherecho.buffers import MOST_BUFFERED
 from cipherecho.cli.parameters import (
     COUNT,
     COUNT_OR_INF,
@@ -129,6 +130,14 @@ SECTIONS: Mapping[str, list[click.Parameter]] = {
             default=Limits.max_line,
             metavar="BYTES",
             help="The longest line, without its ending: bytes, or with a unit, as in 1MiB.",
+        ),
+        _ServerOption(
+            "--max-buffered",
+            type=SIZE,
+            default=MOST_BUFFERED,
+            metavar="BYTES",
+            help="What all clients together may hold in memory, by lines that they do not end and "
+            "replies that they do not take. Beyond it, whoever holds most is closed.",
         ),
         _ServerOption(
             "--max-connections",
