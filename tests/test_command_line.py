@@ -544,8 +544,9 @@ def does_not_wait_for_a_header(server: Server) -> None:
 
 def says_it_in_json(server: Server) -> None:
     assert server.stop() == 0
-    for line in server.stderr.splitlines():
-        assert json.loads(line)["level"] == "info"
+    records = [json.loads(line) for line in server.stderr.splitlines()]
+    assert [one["message"] for one in records] == ["listening", "shutting down"]
+    assert records[0]["endpoint"] == server.endpoints[0]
 
 
 def get(url: str) -> int:

@@ -19,6 +19,7 @@ from typing import IO, Any
 import pytest
 
 from cipherecho.cli.log import LogFormat, logging_to_stderr
+from cipherecho.cli.log_writer import NoThreadError
 from tests.running import PATIENCE
 
 log = logging.getLogger("cipherecho")
@@ -386,6 +387,18 @@ def test_a_traceback_of_any_length_is_a_record_of_some_length(text) -> None:
     lines = text(lambda: log.error("long", exc_info=Exception("\n".join("x" * 9999)))).splitlines()
     assert len(lines) == 1 + 100 + 1 + 100
     assert lines[101] == "    … 9799 lines left out …"
+
+
+def test_a_log_that_can_t_have_its_thread_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with Path(os.devnull).open("w") as stderr, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stderr)
+        with pytest.raises(NoThreadError, match=r"^can't start a thread for the log: "):
+            with logging_to_stderr("info"):
+                pass
 
 
 # systemd's journal

@@ -8,15 +8,14 @@ from typing import NoReturn
 
 import click
 
+from cipherecho.cli.messages import Messages, form_asked_for
 from cipherecho.cli.parameters import SettingsError
-from cipherecho.cli.root import root
-from cipherecho.printable import printable
+from cipherecho.cli.program import Program
+from cipherecho.cli.root import COMMANDS, root
 from cipherecho.signals import Signals
 from cipherecho.specification import SelectionError
 
 __all__ = ["run_command_line"]
-
-_LONGEST_COMPLAINT = 1000
 
 
 def run_command_line(signals: Signals) -> NoReturn:
@@ -24,7 +23,8 @@ def run_command_line(signals: Signals) -> NoReturn:
 
     `signals` are handled; a command that does not serve releases them.
     """
-    status = _run(signals)
+    messages = Messages()
+    status = _run(Program(signals, messages))
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -32,29 +32,39 @@ def run_command_line(signals: Signals) -> NoReturn:
         # What is left in its buffer would fail once more at exit, with a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if status == 0 and not isinstance(error, BrokenPipeError):
-            status = _complain(str(error.strerror), 1)
+            messages.complain(str(error.strerror))
+            status = 1
     sys.exit(status)
 
 
-def _run(signals: Signals) -> int:
+def _run(program: Program) -> int:
+    messages = program.messages
     try:
         _open_standard_descriptors()
+        messages.use(form_asked_for(sys.argv[1:], os.environ, COMMANDS))
         # Click returns the status of its own exits (--help), and of ours.
-        status = root.main(prog_name="cipherecho", standalone_mode=False, obj=signals)
+        status = root.main(prog_name="cipherecho", standalone_mode=False, obj=program)
     except (click.UsageError, SelectionError) as error:
         text = error.format_message() if isinstance(error, click.UsageError) else str(error)
-        return _complain(text, 2)
+        messages.complain(text)
+        return 2
     except SettingsError as error:
         for problem in error.problems:
-            _complain(problem, 2)
+            messages.complain(problem)
         return 2
     except BrokenPipeError:
         return 0  # whoever reads has seen enough
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _complain(where + (error.strerror or str(error)), 1)
+        messages.complain(where + (error.strerror or str(error)))
+        return 1
     except (click.Abort, KeyboardInterrupt):
         return 128 + 2
+    except Exception:
+        if not messages.in_json:
+            raise
+        messages.crash()
+        return 1
     return status if isinstance(status, int) else 0
 
 
@@ -68,9 +78,3 @@ def _open_standard_descriptors() -> None:
     os.close(descriptor)
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
-
-
-def _complain(text: str, status: int) -> int:
-    # What is quoted in it may come from a plugin or its metadata.
-    click.echo(f"cipherecho: {printable(text, _LONGEST_COMPLAINT)}", err=True)
-    return status

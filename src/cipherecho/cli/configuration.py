@@ -30,6 +30,7 @@ from cipherecho.cli.parameters import (
     installed,
     written_size,
 )
+from cipherecho.cli.program import Program
 from cipherecho.cli.server_options import DEFAULT_ENDPOINT, refusals
 from cipherecho.cli.settings_file import LISTENER, SettingsFile, read_settings_file
 from cipherecho.cli.unread_variables import unread_variables
@@ -133,6 +134,7 @@ def configuration_of(ctx: click.Context) -> Configuration:
 
 class _Assembly:
     def __init__(self, ctx: click.Context) -> None:
+        self._ctx = ctx
         self._problems = list(refusals(ctx))
         self._warnings: list[str] = []
         self._registry = installed()
@@ -160,6 +162,7 @@ class _Assembly:
 
     def configuration(self) -> Configuration:
         top, tables = self._read(self._given.get("config"))
+        self._use_form(self._merged(top)["log-format"].value)
         layers = [self._merged(top, table) for table in tables or [{}]]
         services = [self._service(layer) for layer in layers]
         process = self._merged(top)
@@ -190,6 +193,12 @@ class _Assembly:
             settings_file=self._file,
             warnings=list(dict.fromkeys(self._warnings)),
         )
+
+    def _use_form(self, form: str) -> None:
+        """Have what is wrong from here on said in the form of the log, unless people asked."""
+        program = self._ctx.find_object(Program)  # there is none if nobody is to be told
+        if program is not None and not self._ctx.params["check_config"]:
+            program.messages.use(form)
 
     def _refuse(self, where: str, problem: object) -> None:
         self._problems.append(f"{where}: {problem}" if where else str(problem))

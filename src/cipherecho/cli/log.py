@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -11,7 +13,10 @@ from cipherecho.cli.log_form import OURS, LogFormat, formatter_for
 from cipherecho.cli.log_writer import LineQueue, LineWriter
 from cipherecho.cli.uncaught import uncaught_logged
 
-__all__ = ["Log", "LogFormat", "logging_to_stderr"]
+__all__ = ["Log", "LogFormat", "logging_at_once", "logging_to_stderr"]
+
+# How long a record that is written at once may take.
+_PATIENCE_SECONDS = 1.0
 
 
 @contextmanager
@@ -44,6 +49,23 @@ def logging_to_stderr(level: str, form: LogFormat = LogFormat.TEXT) -> Iterator[
         logger.removeHandler(log.handler)
         logger.propagate, root.handlers = before
         log.finish()
+
+
+@contextmanager
+def logging_at_once() -> Iterator[None]:
+    """Write errors and warnings to standard error in JSON, each at once.
+
+    This is for a program that can't have its log yet, or no more; records of other packages,
+    and what Python itself says, are among them.
+    """
+    handler = _AtOnce(formatter_for(LogFormat.JSON, sys.stderr.fileno()))
+    root = logging.getLogger()
+    before, root.handlers = root.handlers, [handler]
+    try:
+        with uncaught_logged():
+            yield
+    finally:
+        root.handlers = before
 
 
 class Log:
@@ -89,6 +111,25 @@ class Log:
 
     def _start_writer(self) -> None:
         self._writers.append(LineWriter(self.handler.queue, self._descriptor, self.handler.notice))
+
+
+class _AtOnce(logging.Handler):
+    """Writes records, as long as they are taken."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self._descriptor = sys.stderr.fileno()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(Exception):
+            rest = f"{self.format(record)}\n".encode()
+            until = time.monotonic() + _PATIENCE_SECONDS
+            while rest and time.monotonic() < until:
+                try:
+                    rest = rest[os.write(self._descriptor, rest) :]
+                except BlockingIOError:
+                    time.sleep(0.01)
 
 
 class _Handler(logging.Handler):

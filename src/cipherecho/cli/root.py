@@ -12,13 +12,13 @@ import click
 from click.core import ParameterSource
 
 from cipherecho import __version__
+from cipherecho.cli.program import Program
 from cipherecho.cli.server_options import SECTIONS
 from cipherecho.printable import printable
-from cipherecho.signals import Signals
 
-__all__ = ["root"]
+__all__ = ["COMMANDS", "root"]
 
-_COMMANDS = {
+COMMANDS = {
     "apply": "Put files or standard input through a cipher.",
     "ciphers": "Say what ciphers are installed, or what one is and takes.",
     "check": "Say whether a cipher keeps the contract.",
@@ -30,7 +30,7 @@ class _Root(click.Group):
     """Knows its commands by name, and imports the one that runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         command = getattr(import_module(f"cipherecho.cli.{cmd_name}"), cmd_name)
@@ -40,13 +40,13 @@ class _Root(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in _COMMANDS:
+        if args and args[0] not in COMMANDS:
             if ctx.resilient_parsing:  # a shell completes, and wants no complaints
                 return None, None, args
             from difflib import get_close_matches
 
-            near = get_close_matches(args[0], _COMMANDS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {' and '.join(_COMMANDS)}"
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {' and '.join(COMMANDS)}"
             raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -61,7 +61,7 @@ class _Root(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # From the table above: help imports no command.
         with formatter.section("Other commands (each has its own --help)"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl(list(COMMANDS.items()))
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage("cipherecho", "[OPTIONS]")
@@ -88,7 +88,7 @@ def root(ctx: click.Context, /, *, check_config: bool, **_: Any) -> int | None:
       echo Hello | cipherecho apply             # the same cipher in a pipeline
       cipherecho ciphers                        # what else is installed
     """  # noqa: D301
-    signals = ctx.ensure_object(Signals)
+    signals = ctx.ensure_object(Program).signals
     if ctx.invoked_subcommand is not None:
         signals.release()
         _refuse_options_before(ctx, ctx.invoked_subcommand)

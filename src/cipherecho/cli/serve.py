@@ -10,6 +10,8 @@ from functools import partial
 
 from cipherecho.cli.configuration import Configuration
 from cipherecho.cli.log import LogFormat, logging_to_stderr
+from cipherecho.cli.log_writer import NoThreadError
+from cipherecho.cli.messages import CRASHED
 from cipherecho.cli.parameters import SettingsError
 from cipherecho.cli.settings_file import SettingsFile
 from cipherecho.endpoint import Endpoint
@@ -17,6 +19,7 @@ from cipherecho.file_contents import has_changed
 from cipherecho.process import ciphers_in_sandbox, run
 from cipherecho.sandbox import Sandbox
 from cipherecho.signals import Signals
+from cipherecho.specification import SelectionError
 from cipherecho.variables import VariableError
 
 __all__ = ["check_ciphers", "serve_command"]
@@ -28,13 +31,16 @@ def serve_command(configuration: Configuration, signals: Signals) -> int:
     """Serve until a signal ends it; return the exit status.
 
     Raises:
+      NoThreadError: the system allows no thread.
       SettingsError: what a service manager has set in the environment makes no sense, or a
         cipher can't be made in the sandbox.
     """
-    announce = partial(_announce, None if sys.stdout is None else sys.stdout.fileno())
+    form = LogFormat(configuration.log_format)
+    stdout = None if sys.stdout is None else sys.stdout.fileno()
+    announce = partial(_announce, stdout, form)
     with (
         redirect_stdout(sys.stderr),  # a plugin may print, but not there
-        logging_to_stderr(configuration.log_level, LogFormat(configuration.log_format)) as written,
+        logging_to_stderr(configuration.log_level, form) as written,
     ):
         for warning in configuration.warnings:
             log.warning("%(warning)s", {"warning": warning})
@@ -56,6 +62,21 @@ def serve_command(configuration: Configuration, signals: Signals) -> int:
             )
         except VariableError as error:
             raise SettingsError([str(error)]) from error
+        except (OSError, SettingsError, SelectionError):
+            raise  # what the caller says in a line
+        except Exception as error:
+            if _lacks_thread(error):
+                raise NoThreadError("the server") from error
+            log.critical(CRASHED, exc_info=True)
+            return 1
+
+
+def _lacks_thread(error: BaseException) -> bool:
+    """Return whether something failed only because the system allows no more threads."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_lacks_thread, error.exceptions))
+    # Python has no type of its own for that.
+    return isinstance(error, RuntimeError) and str(error) == "can't start new thread"
 
 
 def check_ciphers(configuration: Configuration) -> None:
@@ -78,13 +99,17 @@ def _look_again(file: SettingsFile | None) -> None:
         )
 
 
-def _announce(stdout: int | None, what: str, endpoint: Endpoint) -> None:
+def _announce(stdout: int | None, form: LogFormat, what: str, endpoint: Endpoint) -> None:
     if what == "listening" and not endpoint.is_private and not endpoint.tls:
         log.warning(
             "%(endpoint)s can be reached from other machines, and nothing on it is encrypted "
             "on its way",
             {"endpoint": str(endpoint)},
         )
+    # Who collects JSON has nothing from standard output, or a line that is none. In text, it
+    # would be said twice at every terminal.
+    if form is LogFormat.JSON:
+        log.info(f"{what}: endpoint=%(endpoint)s", {"endpoint": str(endpoint)})
     # Past every buffer, so that one that nobody reads has nothing left at the end. There is
     # no standard output at all if it was closed when the program started.
     if stdout is not None:

@@ -11,7 +11,6 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 
 from cipherecho.printable import shown
 
@@ -22,17 +21,15 @@ log = logging.getLogger("cipherecho")
 
 @contextmanager
 def uncaught_logged() -> Iterator[None]:
-    """Log Python's warnings, and the exceptions that nothing catches, in any thread."""
+    """Log Python's warnings, and the exceptions of which it would only say that there were some."""
     before = (
         warnings.showwarning,
         threading.excepthook,
         sys.unraisablehook,
-        sys.excepthook,
     )
     warnings.showwarning = _warning
     threading.excepthook = _in_thread
     sys.unraisablehook = _unraisable
-    sys.excepthook = _at_the_end
     try:
         yield
     finally:
@@ -40,7 +37,6 @@ def uncaught_logged() -> Iterator[None]:
             warnings.showwarning,
             threading.excepthook,
             sys.unraisablehook,
-            sys.excepthook,
         ) = before
 
 
@@ -79,12 +75,4 @@ def _unraisable(raised: sys.UnraisableHookArgs) -> None:
         "an exception was ignored: where=%(where)r",
         {"where": f"{raised.err_msg or 'Exception ignored in'}: {shown(raised.object, repr)}"},
         exc_info=raised.exc_value,
-    )
-
-
-def _at_the_end(
-    kind: type[BaseException], raised: BaseException, traceback: TracebackType | None
-) -> None:
-    log.critical(
-        "cipherecho ended by an exception, which is a bug", exc_info=(kind, raised, traceback)
     )

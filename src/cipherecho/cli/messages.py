@@ -1,0 +1,86 @@
+"""What is said on standard error where there is no log: why a command can't do what it was asked.
+
+People get a line for each reason.  A server whose log is in JSON says that in JSON too, since
+whatever reads the one gets the other, and most of all wants to know why there is no server.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from itertools import pairwise
+
+import click
+
+from cipherecho.printable import printable
+
+__all__ = ["CRASHED", "Messages", "form_asked_for"]
+
+log = logging.getLogger("cipherecho")
+
+CRASHED = "cipherecho ended by an exception, which is a bug"
+"""What is said of one that nobody thought of, and that ends the process."""
+
+_LONGEST_COMPLAINT = 1000
+
+
+class Messages:
+    """Says what goes wrong: in text, until something says how the log is to look."""
+
+    def __init__(self) -> None:
+        self.in_json = False
+        self._log = ExitStack()
+
+    def use(self, form: str) -> None:
+        """Speak like a log of that form from now on, and let Python's own messages be so too."""
+        if self.in_json == (form == "json"):
+            return
+        self.in_json = not self.in_json
+        self._log.close()
+        if self.in_json:
+            from cipherecho.cli.log import logging_at_once
+
+            self._log.enter_context(logging_at_once())
+
+    def complain(self, text: str) -> None:
+        """Say why something can't be done."""
+        # What is quoted in it may come from a plugin or its metadata.
+        text = printable(text, _LONGEST_COMPLAINT)
+        if self.in_json:
+            log.error("%s", text)
+            return
+        line = f"cipherecho: {text}"
+        if "JOURNAL_STREAM" in os.environ:
+            from cipherecho.cli.log_form import is_journal, prioritised
+
+            if is_journal(2, os.environ):
+                line = prioritised(line, logging.ERROR)
+        with suppress(OSError):  # then nobody is there to read it
+            click.echo(line, err=True)
+
+    def crash(self) -> None:
+        """Tell of the exception that is being handled, with its traceback; only in JSON."""
+        log.critical(CRASHED, exc_info=True)
+
+
+def form_asked_for(
+    arguments: Sequence[str], variables: Mapping[str, str], commands: Iterable[str]
+) -> str:
+    """Return the form of the log, as far as it can be known before anything else is.
+
+    What is wrong with the other options, or the file, is to be said in it.  All `commands`
+    speak to people, and so does ``--check-config``.
+    """
+    if "--check-config" in arguments or (arguments and arguments[0] in commands):
+        return "text"
+    form = variables.get("CIPHERECHO_LOG_FORMAT", "").strip()
+    for word, following in pairwise([*arguments, ""]):
+        if word == "--":
+            break
+        if word == "--log-format":
+            form = following
+        elif word.startswith("--log-format="):
+            form = word.partition("=")[2]
+    return form

@@ -1,0 +1,18 @@
+"""What commands have of the process that they run in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cipherecho.cli.messages import Messages
+from cipherecho.signals import Signals
+
+__all__ = ["Program"]
+
+
+@dataclass(frozen=True)
+class Program:
+    """The process; click gives it to commands as the object of their context."""
+
+    signals: Signals = field(default_factory=Signals)
+    messages: Messages = field(default_factory=Messages)
