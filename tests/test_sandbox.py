@@ -634,6 +634,8 @@ def test_where_python_was_started_is_not_where_modules_come_from(
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.syspath_prepend("")
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "script.py"))
+    monkeypatch.setitem(sys.modules, "__mp_main__", sys.modules["__main__"])
     found = import_directories()
     assert tmp_path not in found
     assert not any(one in found for one in tmp_path.parents)

@@ -33,7 +33,8 @@ from tests.running import (
 )
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "deploy" / "systemd"
-UNITS = sorted(path.name for path in EXAMPLES.iterdir())
+UNITS = sorted(path.name for path in EXAMPLES.iterdir() if path.is_file())
+DROP_IN = EXAMPLES / "cipherecho@.service.d" / "wasm.conf"
 SERVICE = EXAMPLES / "cipherecho@.service"
 
 INSTALLED = "/opt/cipherecho/bin/cipherecho"
@@ -54,6 +55,18 @@ def units(tmp_path: Path) -> Path:
 def test_a_unit_is_valid(unit: str, units: Path) -> None:
     ended = run_program(tool("systemd-analyze"), "verify", "--man=no", units / unit)
     assert (ended.status, ended.stderr) == (0, "")
+
+
+def test_the_drop_in_is_valid(units: Path) -> None:
+    directory = units / "cipherecho@1.service.d"
+    directory.mkdir()
+    shutil.copy(DROP_IN, directory)
+    words = ["verify", "--man=no", units / "cipherecho@1.service"]
+    ended = run_program(tool("systemd-analyze"), *words)
+    assert (ended.status, ended.stderr) == (0, "")
+    # It was looked at.
+    (directory / DROP_IN.name).write_text("[Service]\nMemoryDenyWriteExecute=perhaps\n")
+    assert "wasm.conf" in run_program(tool("systemd-analyze"), *words).stderr
 
 
 @pytest.mark.parametrize("unit", [name for name in UNITS if name.endswith(".service")])
@@ -81,7 +94,7 @@ def seconds(text: str) -> float:
 
 def options_of(service: dict[str, list[str]]) -> dict[str, str]:
     """Return the options that a service starts the server with."""
-    _, *words = shlex.split(service["ExecStart"][0])
+    _, *words = shlex.split(service["ExecStart"][0].removesuffix(" --sandbox"))
     return dict(zip(words[::2], words[1::2], strict=True))
 
 
@@ -225,6 +238,18 @@ def test_instances_on_one_socket_are_restarted_and_no_line_is_lost(
 # instance are compared with what it may do.
 
 
+# What Landlock does not take away, or sees nothing of.
+WAYS_OUT = {
+    "execveat",
+    "io_uring_setup",
+    "pidfd_getfd",
+    "process_vm_readv",
+    "process_vm_writev",
+    "ptrace",
+    "setpriority",
+}
+
+
 def allowed_calls() -> set[str]:
     """Return the names of the system calls that the service may make."""
     allowed: set[str] = set()
@@ -235,12 +260,12 @@ def allowed_calls() -> set[str]:
 
 
 def _members(group: str) -> Iterator[str]:
+    if not group.startswith("@"):
+        yield group
+        return
     told = run_program(tool("systemd-analyze"), "syscall-filter", group).stdout.decode()
     for name in re.findall(r"^ +([@\w-]+)$", told, re.MULTILINE):
-        if name.startswith("@"):
-            yield from _members(name)
-        else:
-            yield name
+        yield from _members(name)
 
 
 def test_an_instance_does_nothing_that_its_unit_forbids(
@@ -258,6 +283,8 @@ def test_an_instance_does_nothing_that_its_unit_forbids(
     made = set(re.findall(r"^\d+ +(\w+)\(", calls, re.MULTILINE))
     assert {"accept4", "epoll_wait"} <= made  # it is the server's
     assert made <= allowed_calls()
+    assert "landlock_restrict_self" in made
+    assert not allowed_calls() & WAYS_OUT
     families = set(re.findall(r"\bsocket(?:pair)?\((\w+)", calls))
     assert families == set(settings("cipherecho@.service")["RestrictAddressFamilies"])
     assert "PROT_WRITE|PROT_EXEC" not in calls

@@ -326,7 +326,7 @@ def import_directories() -> list[Path]:
     path = {Path(entry) for entry in sys.path if entry}
     found = {entry for entry in path if entry.name in ("site-packages", "dist-packages")}
     for name, module in list(sys.modules.items()):
-        if name == "__main__" or "." in name:
+        if module is sys.modules["__main__"] or "." in name:  # multiprocessing names it twice
             continue
         file, places = getattr(module, "__file__", None), getattr(module, "__path__", None)
         if places is not None:
