@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from cipherecho.cli.configuration import (
@@ -25,6 +27,7 @@ from cipherecho.cli.configuration import (
 )
 from cipherecho.cli.parameters import Option, SettingsError
 from cipherecho.cli.root import root
+from cipherecho.cli.settings_file import read_settings_file
 from cipherecho.coding import new_transform
 from cipherecho.endpoint import TcpEndpoint, UnixEndpoint
 from tests.certificates import Authority
@@ -606,6 +609,66 @@ def test_lines_are_counted_past_all_that_toml_has(ending: bytes, tmp_path: Path)
         "19: [[listener]] 2: url",
         "20: [[listener]] 2: max-line",
     }
+
+
+# What a value may look like. In the strings, and in comments, are what ends and begins others.
+INERT = st.text("\"'\\\\#[]{}= a", max_size=6)
+COMMENT = INERT.map("#{}".format)
+MULTI_LINE = st.text("\"'#[]{}\n a", max_size=9)
+LITERAL = INERT.filter(lambda text: "'" not in text).map("'{}'".format)
+BASIC = INERT.map(lambda text: '"' + text.replace("\\", r"\\").replace('"', r"\"") + '"')
+MULTI_LINE_LITERAL = MULTI_LINE.filter(lambda text: "'''" not in text).map("'''{}'''".format)
+MULTI_LINE_BASIC = MULTI_LINE.map(lambda text: '"""' + re.sub('"(?="")', r"\"", text) + '"""')
+BETWEEN = st.just("") | st.builds("\n{}\n".format, COMMENT | st.just(""))
+ONE_LINE = LITERAL | BASIC | st.just("1")
+ANYTHING = st.recursive(
+    ONE_LINE | MULTI_LINE_LITERAL | MULTI_LINE_BASIC,
+    lambda inner: (
+        st.lists(st.builds("{1}{0},{1}".format, inner, BETWEEN), max_size=3).map(
+            lambda items: f"[{''.join(items)}]"
+        )
+        | ONE_LINE.map("{{ '{{' = {} }}".format)
+    ),
+    max_leaves=6,
+)
+STATEMENTS = st.lists(
+    st.tuples(st.sampled_from(["{}", '"{}"', " '{}'"]), ANYTHING, BETWEEN | COMMENT, BETWEEN),
+    max_size=6,
+)
+
+
+@given(STATEMENTS)
+@example([("{}", '""""a"""""', "", ""), ("{}", "'''''['''''", "#[", "")])
+def test_the_line_of_each_key_is_known(file: Path, statements: list[tuple[str, ...]]) -> None:
+    text, lines = "", {}
+    for number, (form, value, comment, after) in enumerate(statements):
+        key = f"key-{number}"
+        lines[None, key] = text.count("\n") + 1
+        text += f"{form.format(key)} = {value}{comment}\n{after}"
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError:  # some quotes end a string sooner than was meant
+        assume(False)
+    file.write_text(text, encoding="utf-8")
+    assert read_settings_file(file).lines == lines
+
+
+def test_a_long_list_is_read_in_the_time_that_it_takes_to_parse_it(tmp_path: Path) -> None:
+    """And not that again for each of its lines."""
+    networks = [f"10.{number >> 8}.{number & 255}.0/24" for number in range(10_000)]
+    text = "proxy-from = [\n" + "".join(f'  "{one}",\n' for one in networks) + "]\ngrace = 1\n"
+    path = written(tmp_path, text)
+    begun = process_time()
+    file = read_settings_file(path)
+    assert process_time() - begun < 5  # a tenth of a second; it was minutes
+    assert file.lines == {(None, "proxy-from"): 1, (None, "grace"): 10_003}
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    """Windows's Notepad may write one."""
+    path = tmp_path / "cipherecho.toml"
+    path.write_bytes(b"\xef\xbb\xbfmax-line = 7\r\n")
+    assert configured("--config", str(path)).services[0].limits.max_line == 7
 
 
 @pytest.mark.parametrize(

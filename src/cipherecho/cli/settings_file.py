@@ -56,7 +56,8 @@ def read_settings_file(path: Path) -> SettingsFile:
     try:
         # Line ends as TOML has them, so that lines are counted alike here and there.
         contents = read_file(path)
-        text = contents.data.decode().replace("\r\n", "\n")
+        # Editors of Windows begin it with a byte order mark.
+        text = contents.data.decode("utf-8-sig").replace("\r\n", "\n")
         return SettingsFile(path, tomllib.loads(text), dict(_lines(text)), contents)
     except OSError as error:
         raise SettingsError([f"{path}: {error.strerror}"]) from error
@@ -72,26 +73,54 @@ def _lines(text: str) -> Iterator[tuple[tuple[int | None, str], int]]:
     """Yield the first line of every key of a valid document, and of every listener.
 
     The parser has no positions. But a key with its value, the name of a table, a comment
-    and a blank line are each a document of their own, and nothing shorter is one.
+    and a blank line are each a document of their own.
     """
     import tomllib
 
     table: int | None = None
     elsewhere = False  # in a table that should not be there
-    begun, first = "", 1
-    for number, line in enumerate(text.split("\n"), 1):
-        begun += f"{line}\n"
-        try:
-            statement = tomllib.loads(begun)
-        except tomllib.TOMLDecodeError:
-            continue
-        if not begun.lstrip().startswith("["):
+    for line, written in _statements(text):
+        statement = tomllib.loads(written)
+        if not written.lstrip().startswith("["):
             if not elsewhere:
-                yield from (((table, key), first) for key in statement)
+                yield from (((table, key), line) for key in statement)
         elif statement == {LISTENER: [{}]}:
             table, elsewhere = (table or 0) + 1, False
-            yield (table, ""), first
+            yield (table, ""), line
         else:
             elsewhere = True
-            yield from (((None, key), first) for key in statement)
-        begun, first = "", number + 1
+            yield from (((None, key), line) for key in statement)
+
+
+# All that brackets and line ends may stand in without a meaning, and those that have one. A string
+# of several lines ends in three quotes, and may have two of its own before them.
+_TOKEN = re.compile(
+    r"""
+    (?P<inert>
+        "{3} (?: [^"\\] | \\. | "{1,2}(?!") )*+ "{3,5}
+      | '{3} (?: [^'] | '{1,2}(?!') )*+ '{3,5}
+      | " (?: [^"\\\n] | \\. )*+ "
+      | ' [^'\n]*+ '
+      | \# [^\n]*+
+    )
+    | (?P<open> [\[{] ) | (?P<close> [\]}] ) | (?P<end> \n )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """Yield each statement of a valid document, up to its line end, and its first line.
+
+    Each is looked at once, however many lines it has.
+    """
+    depth, begin, line = 0, 0, 1
+    for token in _TOKEN.finditer(f"{text}\n"):
+        if token["open"]:
+            depth += 1
+        elif token["close"]:
+            depth -= 1
+        elif token["end"] and depth == 0:
+            statement = text[begin : token.end()]
+            yield line, statement
+            begin, line = token.end(), line + statement.count("\n")
