@@ -152,6 +152,7 @@ ROWS = {
                 "metrics",
                 "printable",
                 "recurring",
+                "sources",
             }
         ),
         frozenset({"h11", "trio"}),

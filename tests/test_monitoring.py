@@ -18,7 +18,7 @@ import trio
 from trio.testing import lockstep_stream_pair, memory_stream_pair
 
 from cipherecho.endpoint import TcpEndpoint
-from cipherecho.listeners import open_listeners
+from cipherecho.listeners import open_listeners, transport_of
 from cipherecho.metrics import Metrics, Watched
 from cipherecho.monitoring import answer, serve_metrics
 from cipherecho.tally import Tally
@@ -331,6 +331,20 @@ async def test_of_more_than_32_the_one_silent_longest_goes() -> None:
         assert waiting.cancelled_caught
 
 
+async def test_one_that_is_alone_keeps_its_place_before_a_source_that_has_many() -> None:
+    async with watched() as endpoint, AsyncExitStack() as stack:
+
+        async def connect(source: str) -> trio.SocketStream:
+            client = await trio.open_tcp_stream(endpoint.host, endpoint.port, local_address=source)
+            return await stack.enter_async_context(client)
+
+        slow = await connect("127.0.0.2")
+        for _ in range(100):
+            await connect("127.0.0.1")
+        await slow.send_all(b"GET /livez HTTP/1.0\r\n\r\n")
+        assert (await slow.receive_some()).startswith(b"HTTP/1.1 200 ")
+
+
 async def test_one_that_takes_its_response_is_not_silent() -> None:
     services = {"x" * 1000 + str(number): Watched(TALLY) for number in range(300)}
     async with watched(services=services) as endpoint, AsyncExitStack() as stack:
@@ -431,17 +445,19 @@ async def test_what_goes_wrong_in_accepting_is_told_and_tried_again(
     caplog: pytest.LogCaptureFixture,
     autojump_clock: trio.abc.Clock,
 ) -> None:
-    accept, failures = trio.SocketListener.accept, 10
+    failures = 10
 
-    async def fail_at_first(listener: trio.SocketListener) -> trio.SocketStream:
+    async def fail_at_first(listener: object) -> object:
         nonlocal failures
         if failures:
             failures -= 1
             raise fault
         return await accept(listener)
 
-    monkeypatch.setattr(trio.SocketListener, "accept", fail_at_first)
     async with open_listeners([TcpEndpoint("127.0.0.1", 0)]) as listeners:
+        kind = type(transport_of(listeners[0]).socket)
+        accept = kind.accept
+        monkeypatch.setattr(kind, "accept", fail_at_first)
         async with trio.open_nursery() as nursery:
             serve = partial(serve_metrics, listeners, {}, ready=lambda: True)
             [endpoint] = await nursery.start(serve)

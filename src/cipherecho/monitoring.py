@@ -7,6 +7,7 @@ A request is answered by the event loop that serves the clients too, which is th
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from cipherecho.listeners import Listener, endpoint_of, transport_of
 from cipherecho.metrics import Metrics, Watched
 from cipherecho.printable import printable, shown
 from cipherecho.recurring import Failures, Seldom
+from cipherecho.sources import Source, source_of
 
 __all__ = ["answer", "serve_metrics"]
 
@@ -60,8 +62,9 @@ async def serve_metrics(
 
     Everybody who can connect is answered, and metrics take the event loop for 0.2 ms, or 2
     with 10,000 connections: listen where only those can connect who watch the server.  There
-    are 32 places; when all are taken, whoever connects gets the place of the client that has
-    kept us waiting longest for its request, so that silent ones keep nobody out.
+    are 32 places; when all are taken, whoever connects gets the place of another: of the source
+    that has most of them, the client that has kept us waiting longest for its request.  So
+    silent ones keep nobody out.
 
     Nothing that a client does is raised, and what goes wrong in accepting is logged and tried
     again: what only watches a server does not end it.
@@ -101,14 +104,14 @@ class _Watchers:
         self._metrics = Metrics(services, ready, self._failures.report, records_lost, buffers)
         self._ready = ready
         self._not_accepted = Seldom()
-        # The one that was heard of longest ago is the first.
-        self._clients: dict[trio.CancelScope, None] = {}
+        # Where each comes from; the one that was heard of longest ago is the first.
+        self._clients: dict[trio.CancelScope, Source | None] = {}
 
     async def accept(self, listener: trio.SocketListener) -> None:
         """Accept clients until cancelled, whatever happens."""
         while True:
             try:
-                self._welcome(await listener.accept())
+                self._welcome(*await listener.socket.accept())
             except Exception as problem:
                 # As a rule the system has run out of descriptors; but whatever it is.
                 self._not_accepted.warn(
@@ -117,24 +120,31 @@ class _Watchers:
                 )
                 await trio.sleep(_RETRY_SECONDS)
 
-    def _welcome(self, stream: trio.SocketStream) -> None:
+    def _welcome(self, client: trio.socket.SocketType, address: object) -> None:
         """Have a client served, if need be instead of another."""
         scope = trio.CancelScope()
         try:
-            self._nursery.start_soon(self._serve, stream, scope)
+            self._nursery.start_soon(self._serve, client, scope)
         except BaseException:
-            stream.socket.close()
+            client.close()
             raise
         if len(self._clients) >= _MOST_CLIENTS:
-            longest = next(iter(self._clients))
-            del self._clients[longest]
-            longest.cancel()
-        self._clients[scope] = None
+            self._drop_one()
+        self._clients[scope] = source_of(address)
 
-    async def _serve(self, stream: trio.SocketStream, scope: trio.CancelScope) -> None:
+    def _drop_one(self) -> None:
+        """End, without a word, the longest silent one of the source that has the most."""
+        numbers = Counter(self._clients.values())
+        most = max(numbers.values())
+        scope = next(one for one, source in self._clients.items() if numbers[source] == most)
+        del self._clients[scope]  # at once, since its task ends some turns later
+        scope.cancel()
+
+    async def _serve(self, client: trio.socket.SocketType, scope: trio.CancelScope) -> None:
         """Serve one client: the boundary of all that is done for it."""
         try:
             with scope:
+                stream = trio.SocketStream(client)
                 await answer(stream, self._metrics, self._ready, partial(self._heard, scope))
         except (trio.Cancelled, KeyboardInterrupt):
             raise
@@ -144,13 +154,12 @@ class _Watchers:
                 self._failures.report(failure)
         finally:
             self._clients.pop(scope, None)
-            stream.socket.close()
+            client.close()
 
     def _heard(self, scope: trio.CancelScope) -> None:
         """Let a client that has made its request wait for its response behind the silent ones."""
         if scope in self._clients:
-            del self._clients[scope]
-            self._clients[scope] = None
+            self._clients[scope] = self._clients.pop(scope)
 
 
 def _said(problem: Exception) -> str:
