@@ -246,6 +246,24 @@ def test_silence_in_a_handshake_is_ended_in_time_and_holds_up_nobody(
     assert refusals(log) == ["'TLS handshake' detail='it took too long'"]
 
 
+def test_a_handshake_that_goes_on_and_on_is_refused(
+    tls: TlsSettings, trusting: ssl.SSLContext, log: pytest.LogCaptureFixture
+) -> None:
+    """OpenSSL would keep nearly twice what came, up to some 240 KiB for each such client."""
+    record = b"\x16\x03\x01\x40\x00"
+    hello = b"\x01\x01\xff\x00\x03\x03" + bytes(16_384 - 6)
+    with serving(tls) as server:
+        with server.connect() as client:
+            client.sendall(record + hello)
+            with server.secure(trusting) as other:
+                other.sendall(HELLO)
+                assert receive_lines(other, 2) == URYYB
+            client.sendall(record + bytes(16_384))
+            assert b"Uryyb" not in remains(client)
+    assert server.tally.refused["TLS handshake"] == 1
+    assert refusals(log) == ["'TLS handshake' detail='handshake too long'"]
+
+
 @pytest.mark.parametrize("text", [HELLO, b"GET / HTTP/1.1\r\n\r\n", b"\n" * 10_000, b"\0" * 5])
 def test_plaintext_to_a_tls_port_is_refused(
     text: bytes, tls: TlsSettings, trusting: ssl.SSLContext, log: pytest.LogCaptureFixture

@@ -37,6 +37,12 @@ _HEADER_BYTES = 5
 # OpenSSL keep the size that they once had.
 _RECORD_BYTES = 16_384
 
+# A client may send so much until its handshake is done. A hello has less than 2 KiB, or 4 with
+# keys that withstand quantum computers, and a chain of certificates some KiB, or 25 with such
+# signatures. OpenSSL would take 128 KiB of a hello, and keep it in twice the memory. (Go: 64 KiB
+# for each message.)
+_MOST_HANDSHAKE_BYTES = 32_768
+
 # What OpenSSL takes more than for a connection on which nothing large ever went: 22 KiB for
 # records of 16 KiB that came, 38 for such that went too, 42 as long as one is not complete.
 # (Measured by benchmarks/memory.py, with OpenSSL 3.0.)
@@ -56,6 +62,7 @@ class TlsSocket:
     __slots__ = (
         "_encrypted",
         "_from_client",
+        "_handshake_bytes",
         "_header",
         "_is_left",
         "_missing",
@@ -71,6 +78,7 @@ class TlsSocket:
         self._from_client = ssl.MemoryBIO()
         self._to_client = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._from_client, self._to_client, server_side=True)
+        self._handshake_bytes = 0  # that came until it is done
         self._header = b""  # what has come of the next record's
         self._is_left = False  # some of a record that was asked for in part
         self._missing = 0  # bytes of the record that has begun
@@ -106,9 +114,13 @@ class TlsSocket:
         self._send_owed()
 
     def _receive_handshake(self) -> None:
+        """Give OpenSSL what has come, if it is not too much."""
         try:
             if not self._feed():
                 self._from_client.write_eof()
+            self._handshake_bytes += self._from_client.pending  # OpenSSL has taken all before
+            if self._handshake_bytes > _MOST_HANDSHAKE_BYTES:
+                raise _too_long()
             self._tls.do_handshake()
         except BlockingIOError:
             raise ssl.SSLWantReadError from None
@@ -269,6 +281,12 @@ class TlsSocket:
         """
         der = self._tls.getpeercert(binary_form=True)
         return holder(der) if der else ""
+
+
+def _too_long() -> ssl.SSLError:
+    error = ssl.SSLError(f"more than {_MOST_HANDSHAKE_BYTES} bytes came in a handshake")
+    error.reason = "HANDSHAKE_TOO_LONG"
+    return error
 
 
 class TlsHandshakeError(trio.BrokenResourceError):
