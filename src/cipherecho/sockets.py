@@ -39,6 +39,8 @@ def peer_name(address: object) -> str:
     host, port = address[0], address[1]
     if isinstance(host, int):  # a context identifier
         return f"vsock:{host}:{port}"
+    if ":" not in host:  # as mostly, and each connection pays for it
+        return f"{host}:{port}"
     host = unmapped(host_of(address))
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
