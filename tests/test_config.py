@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -16,6 +16,9 @@ from time import process_time
 from typing import Any
 
 import pytest
+from click import Choice
+from click import Path as File
+from click.types import BoolParamType
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +28,7 @@ from cipherecho.cli.configuration import (
     Configuration,
     configuration_of,
 )
-from cipherecho.cli.parameters import Option, SettingsError
+from cipherecho.cli.parameters import Option, SettingsError, Switch
 from cipherecho.cli.root import root
 from cipherecho.cli.settings_file import read_settings_file
 from cipherecho.coding import new_transform
@@ -231,6 +234,63 @@ def test_an_option_from_each_source(
     arguments = setting.arguments if source == "command line" else []
     made = configured("--config", str(written(authority.directory, text)), *arguments)
     assert setting.look(made) == setting.expected
+
+
+TRUE = ["true", "yes", "on", "1", "t", "y"]
+FALSE = ["false", "no", "off", "0", "f", "n"]
+
+
+def variable_forms(setting: Setting) -> Iterator[tuple[str, bool]]:
+    """Yield what a variable may have, and whether it is the setting then, or the default."""
+    option = next(one for one in root.params if one.opts[0] == f"--{setting.key}")
+    words = " ".join(setting.words)
+    yield from ((blank, False) for blank in ("", " \n"))
+    match option.type:
+        case Switch() | BoolParamType() if not setting.words:
+            for true, false in zip(TRUE, FALSE, strict=True):
+                yield from [(true, True), (true.upper(), True), (f" {true}\n", True)]
+                yield from [(false, False), (false.title(), False)]
+        case _ if setting.key == "cipher":
+            yield from [(f" {words}\n", True), (words.replace(" ", "\n\t"), True)]
+        case _ if option.multiple:
+            for between in (",", ", ", "\n", " ,\t"):
+                yield f" {between.join(setting.words)}\n", True
+                yield f"{between.join(setting.words)},", True
+            yield from [(",", False), (" , ", False)]
+        case Choice() | Switch():
+            yield from [(words.upper(), True), (f" {words}\n", True)]
+        case File():
+            yield words, True
+        case _:
+            yield from [(words, True), (f" {words}\n", True)]
+
+
+@pytest.mark.parametrize(
+    ("setting", "text", "is_it"),
+    [
+        pytest.param(setting, text, is_it, id=f"{setting.key}={text!r}")
+        for setting in SETTINGS
+        if setting.key != "tls-cert"  # as below
+        for text, is_it in variable_forms(setting)
+    ],
+)
+def test_a_variable_is_taken_as_the_documentation_says(
+    setting: Setting, text: str, is_it: bool, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(authority.directory)
+    others = setting.others if is_it else setting.others.replace("server.pem", "both.pem")
+    monkeypatch.setenv(setting.variable[0], text)
+    found = setting.look(configured("--config", str(written(authority.directory, others))))
+    assert (found == setting.expected) == is_it
+
+
+def test_the_words_for_true_and_false_are_in_the_documentation() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    _, _, section = page.partition("## In the environment")
+    for name, expected in [("True", TRUE), ("false", FALSE)]:
+        said = re.search(rf"\*\*{name}\*\* is ((?:`\w+`(?:,| or)?\s)*`\w+`)", section)
+        assert said is not None
+        assert re.findall(r"`(\w+)`", said[1]) == expected
 
 
 @pytest.mark.parametrize(
@@ -637,6 +697,7 @@ STATEMENTS = st.lists(
 )
 
 
+@settings(deadline=None)  # a machine may have other things to do
 @given(STATEMENTS)
 @example([("{}", '""""a"""""', "", ""), ("{}", "'''''['''''", "#[", "")])
 def test_the_line_of_each_key_is_known(file: Path, statements: list[tuple[str, ...]]) -> None:

@@ -51,6 +51,7 @@ __all__ = [
     "chosen_cipher",
     "cipher_options",
     "installed",
+    "word",
     "written_size",
 ]
 
@@ -74,10 +75,30 @@ class Option(click.Option):
         super().__init__([name], envvar=variable, show_default=True, **attributes)
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
-        """Return what the variable has; one that is blank counts as not set."""
+        """Return what the variable has; one that is blank counts as not set.
+
+        White space around it is nothing that anybody meant, but for the name of a file.
+        """
         # Not what Click makes of it: before 8.2.2, a flag was on whatever it had.
         value = os.environ.get(str(self.envvar), "")
-        return value if value.strip() else None
+        if not value.strip():
+            return None
+        return value if isinstance(self.type, _File) else value.strip()
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        """Return what the variable has; a list of nothing but commas counts as not set."""
+        value = super().value_from_envvar(ctx)
+        return None if value == [] else value
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """Return the value as what it stands for, or refuse it."""
+        try:
+            return super().type_cast_value(ctx, value)
+        except click.BadParameter:
+            if not self.is_flag:
+                raise
+            expected = "true or false (1 or 0, yes or no, on or off)"
+            return self.type.fail(f"got {value!r}, expected {expected}", self, ctx)
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
         """Return the name of the variable, if that gave the value, or that of the option."""
@@ -124,11 +145,19 @@ class _CipherSpecification(click.ParamType):  # type: ignore[type-arg]
             raise _refusal(error, param, ctx) from error
 
     def split_envvar_value(self, rv: str) -> Sequence[str]:
-        # White space parts the stages of a chain, but not inside quotes.
+        # White space separates the stages of a chain, but not inside quotes; commas separate the
+        # options of one.
         return re.findall(r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\\.|[^\s"'\\]|["'\\])+""", rv)
 
 
-class _EndpointType(click.ParamType):  # type: ignore[type-arg]
+class _ListType(click.ParamType):  # type: ignore[type-arg]
+    """What several are separated by in a variable: commas or white space."""
+
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        return rv.replace(",", " ").split()
+
+
+class _EndpointType(_ListType):
     name = "url"
 
     def convert(
@@ -153,7 +182,7 @@ class _MetricsEndpoint(_EndpointType):
         return endpoint
 
 
-class _Peers(click.ParamType):  # type: ignore[type-arg]
+class _Peers(_ListType):
     """A network, an address, or what else :class:`~cipherecho.proxies.Proxies` takes."""
 
     name = "cidr"
@@ -166,9 +195,6 @@ class _Peers(click.ParamType):  # type: ignore[type-arg]
         except ValueError as error:
             self.fail(str(error), param, ctx)
         return str(value)
-
-    def split_envvar_value(self, rv: str) -> Sequence[str]:
-        return rv.replace(",", " ").split()
 
 
 class _File(click.Path):
@@ -285,6 +311,11 @@ def _finite(value: Any) -> float:
     return number if isfinite(number) else nan
 
 
+def word(*words: str) -> click.Choice[str]:
+    """Return the type of an option that is one of some words, in small letters or capitals."""
+    return click.Choice(words, case_sensitive=False)
+
+
 class Switch(click.ParamType):  # type: ignore[type-arg]
     """True or false, or a word for more than that; its values are "on", "off" and the word.
 
@@ -334,7 +365,7 @@ def cipher_options(kind: type[Option] = Option) -> list[click.Parameter]:
         kind("--decrypt", is_flag=True, help="Undo the cipher, the last stage first."),
         kind(
             "--reset",
-            type=click.Choice([reset.value for reset in Reset]),
+            type=word(*(reset.value for reset in Reset)),
             default=Reset.CONNECTION.value,
             help="Where the cipher's state starts afresh.",
         ),

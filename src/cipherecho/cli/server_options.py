@@ -27,6 +27,7 @@ from cipherecho.cli.parameters import (
     Option,
     Switch,
     cipher_options,
+    word,
 )
 from cipherecho.limits import Limits
 from cipherecho.session import Reply
@@ -67,7 +68,7 @@ SECTIONS: Mapping[str, list[click.Parameter]] = {
         *cipher_options(_ServerOption),
         _ServerOption(
             "--reply",
-            type=click.Choice([Reply.BOTH.value, Reply.CIPHER.value]),
+            type=word(Reply.BOTH.value, Reply.CIPHER.value),
             default=Reply.BOTH.value,
             help="Send each line and its code, or its code alone.",
         ),
@@ -104,13 +105,13 @@ SECTIONS: Mapping[str, list[click.Parameter]] = {
         ),
         _ServerOption(
             "--tls-client-auth",
-            type=click.Choice(["required", "optional"]),
+            type=word("required", "optional"),
             default="required",
             help="Whether a client that shows none is served.",
         ),
         _ServerOption(
             "--tls-min",
-            type=click.Choice(["1.3", "1.2"]),
+            type=word("1.3", "1.2"),
             default="1.3",
             help="The oldest version that a client may speak.",
         ),
@@ -207,13 +208,13 @@ SECTIONS: Mapping[str, list[click.Parameter]] = {
     "Watching": [
         _ServerOption(
             "--log-level",
-            type=click.Choice(["debug", "info", "warning", "error"]),
+            type=word("debug", "info", "warning", "error"),
             default="info",
             help="What is told on standard error.",
         ),
         _ServerOption(
             "--log-format",
-            type=click.Choice(["text", "json"]),
+            type=word("text", "json"),
             default="text",
             help="In lines for people, or in JSON for machines.",
         ),
