@@ -1,14 +1,15 @@
 """A server under all the abuse there is at once, and clients among it that must not notice.
 
-The installed command is started as a user starts it, with plain and TLS listeners, PROXY
-headers, metrics and narrow limits.  Rounds of abuse end in a pause, in which the server is
-looked at: whoever is gone must have left nothing behind.  From the root of the project::
+The installed command is started as a user starts it, with plain and TLS listeners, one that has
+a slow cipher, PROXY headers, metrics and narrow limits.  Rounds of abuse end in a pause, in which
+the server is looked at: whoever is gone must have left nothing behind.  From the root of the
+project::
 
     python -m tests.abuse --minutes 10
     python -m tests.abuse --minutes 10 --no-express --seed 4711
 
-A table tells how it went, and the exit status is 1 if something was wrong.  What each client
-does follows from the seed; when it does it is up to the machine.
+A table tells how it went; the last line is the verdict, and the exit status is 1 if something
+was wrong.  What each client does follows from the seed; when it does it is up to the machine.
 """
 
 from __future__ import annotations
@@ -23,17 +24,19 @@ import struct
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from random import Random
 
 import trio
 
-from tests.certificates import Authority
+from tests.certificates import ODD, Authority
 from tests.proxy_headers import SIGNATURE, addition, tcp4, tcp6, with_sum
 from tests.running import COMMAND, Server, both, started
+from tests.test_registry import Site
 
 MAX_LINE = 4096
 
@@ -43,13 +46,35 @@ GOOD_SOURCE = "127.0.1."
 PROXY_SOURCE = "127.0.0.3"
 STRANGERS = [f"127.0.0.{number}" for number in range(10, 20)]
 
+MAX_WORKERS = 4
+
+SETTINGS = """
+[[listener]]
+url = ["tcp://127.0.0.1:0", "tls://127.0.0.1:0"]
+
+[[listener]]
+url = "tcp://127.0.0.1:0"
+cipher = "dawdle"
+"""
+
+# A cipher that takes as long as its client likes, and is found out to be slow.
+SECONDS = {b"q": 0.0, b"s": 0.002, b"m": 0.05, b"l": 0.5}
+DAWDLE = f"""
+import time
+
+class Dawdle:
+    def encrypt(self, body):
+        time.sleep({SECONDS}.get(body[:1], 0))
+        return body
+"""
+
 OPTIONS = [
-    *("--listen", "tcp://127.0.0.1:0", "--listen", "tls://127.0.0.1:0"),
     *("--metrics", "tcp://127.0.0.1:0", "--proxy-from", PROXY_SOURCE),
     # Ten strangers can fill the server, and one can't.
     *("--max-connections", "150", "--max-connections-per-source", "30"),
     *("--accept-rate", "500", "--accept-burst", "200"),
     *("--max-line", str(MAX_LINE), "--handshake-timeout", "1"),
+    *("--max-workers", str(MAX_WORKERS)),
     # Those who behave are never silent for so long, even on a busy machine.
     *("--idle-timeout", "5", "--line-timeout", "5", "--write-timeout", "2"),
 ]
@@ -58,8 +83,16 @@ ROUND_SECONDS = 20.0
 CLIENTS_WHO_BEHAVE = 9
 STRANGERS_AT_ONCE = 24
 
-# What 150 clients may have in use at once: 64 KiB received, and twice that of replies.
-MOST_GROWTH_KIB = 150 * 192
+# What 150 clients of each service may have in use at once: 64 KiB received, and twice that of
+# replies.
+MOST_GROWTH_KIB = 2 * 150 * 192
+
+# Those of both ciphers, as on a busy machine each may be taken for slow; and those that read
+# files, which linger.
+MOST_THREADS_MORE = 2 * MAX_WORKERS + 2
+
+# How long a probe may take. It is within a millisecond where the machine has nothing else to do.
+PROBE_SECONDS = 8.0
 
 # Up to there memory finds its level, and the allocator does not always find the same blocks
 # again. So the peaks of the two halves of a run are compared, if it is long: within a quarter
@@ -110,8 +143,11 @@ class Net:
 
     plain: int
     tls: int
+    slow: int
     metrics: int
     trusting: ssl.SSLContext
+    odd: list[ssl.SSLContext]
+    """Those of clients whose certificates Python can't decode."""
     random: Random
 
     async def connect(self, port: int = 0, source: str = "") -> trio.SocketStream:
@@ -404,6 +440,72 @@ async def pesters_the_metrics(net: Net) -> None:
             await take_all(client)
 
 
+async def shows_an_odd_certificate(net: Net) -> None:
+    """Show a certificate that OpenSSL takes and Python can't decode, and be answered."""
+    client = await net.connect(net.tls)
+    async with client:
+        context = net.random.choice(net.odd)
+        stream = trio.SSLStream(client, context, server_hostname="localhost")
+        answer = await _first_answer(stream)
+    assert not answer or answer.startswith((b"Hello\n", b"!error: ")), answer[:200]
+
+
+async def _holds(net: Net, port: int, data: bytes, number: int) -> None:
+    """Open many connections from one address, send the same on each, and wait for their ends."""
+    source = net.random.choice(STRANGERS)
+
+    async def hold() -> None:
+        with suppress(*Gone):
+            async with await net.connect(port, source) as client:
+                await client.send_all(data)
+                await take_all(client)
+
+    with trio.move_on_after(net.random.uniform(0, 2)):
+        async with trio.open_nursery() as nursery:
+            for _ in range(number):
+                nursery.start_soon(hold)
+
+
+async def stops_in_many_handshakes(net: Net) -> None:
+    """Hold as many connections as one may that are not through their handshake."""
+    hello = client_hello()
+    await _holds(net, net.tls, hello[: net.random.choice([0, 0, 5, 100])], 40)
+
+
+async def begins_many_lines(net: Net) -> None:
+    """Hold as many connections as one may, with an unfinished line each."""
+    await _holds(net, net.plain, b"x" * (MAX_LINE - 1), 40)
+
+
+async def holds_the_metrics(net: Net) -> None:
+    """Hold more connections than there are places for those who ask for metrics."""
+    await _holds(net, net.metrics, net.random.choice([b"", b"GET /livez HTTP/1.1\r\n"]), 50)
+
+
+async def takes_the_cipher_its_time(net: Net) -> None:
+    """Send lines that take long to code, in any mixture, and wait for all of them or not."""
+    random = net.random
+    kinds = random.choice([b"q", b"s", b"m", b"l", b"qs", b"qqqqqqqql", b"qsml"])
+    seconds = 0.0
+    async with await net.connect(net.slow) as client:
+        # Not so many that those who are gone are not done with when a round ends.
+        while seconds < 0.3:
+            sent = b""
+            for _ in range(random.randint(1, 50)):
+                if seconds < 0.3:
+                    kind = bytes([random.choice(kinds)])
+                    seconds += 0.001 + SECONDS[kind]
+                    sent += kind + b" a line\n"
+            await client.send_all(sent)
+            with trio.move_on_after(random.uniform(0, 0.2)):
+                await client.receive_some(random.choice([10, 65_536]))
+        if random.random() < 0.3:
+            reset(client)
+        elif random.random() < 0.5:
+            await client.send_eof()
+            await take_all(client)
+
+
 ACTS: list[Callable[[Net], Awaitable[None]]] = [
     resets,
     reads_nothing,
@@ -418,7 +520,53 @@ ACTS: list[Callable[[Net], Awaitable[None]]] = [
     breaks_records,
     breaks_headers,
     pesters_the_metrics,
+    shows_an_odd_certificate,
+    stops_in_many_handshakes,
+    begins_many_lines,
+    holds_the_metrics,
+    takes_the_cipher_its_time,
 ]
+
+
+# What an operator may leave where the server looks for its certificate and its key.
+
+
+def _text(certificate: Path, key: Path) -> None:
+    certificate.write_text("half a fi")
+
+
+def _no_key(certificate: Path, key: Path) -> None:
+    key.unlink()
+
+
+def _pipe(certificate: Path, key: Path) -> None:
+    certificate.unlink()
+    os.mkfifo(certificate)
+
+
+def _nothing_in_it(certificate: Path, key: Path) -> None:
+    key.write_bytes(b"")
+
+
+def _directory(certificate: Path, key: Path) -> None:
+    key.unlink()
+    key.mkdir()
+
+
+def _remark(certificate: Path, key: Path) -> None:
+    """Quote what a certificate begins with; this one is as good as another."""
+    remark = "# what follows -----BEGIN CERTIFICATE----- is ours\n"
+    certificate.write_text(remark + certificate.read_text())
+
+
+FILES = [_text, _no_key, _pipe, _nothing_in_it, _directory, _remark]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        path.rmdir()
+    else:
+        path.unlink(missing_ok=True)
 
 
 # One server, and all of them.
@@ -432,15 +580,18 @@ class _Abuse:
         self._net = net
         self._report = report
         self._states = [State.of(self._pid)]
+        self._slowest_probe = 0.0
+        self._files: Sequence[Path] = ()
 
     async def run(self, seconds: float) -> None:
         rounds = max(2, round(seconds / ROUND_SECONDS))
         for _ in range(rounds):
-            with trio.move_on_after(seconds / rounds):
+            with trio.move_on_after(seconds / rounds + PATIENCE):
                 async with trio.open_nursery() as nursery:
                     for number in range(STRANGERS_AT_ONCE):
                         nursery.start_soon(self._be_strangers, number)
                     nursery.start_soon(self._reload)
+                    nursery.start_soon(self._probe)
                     await self._behave_meanwhile(seconds / rounds * 0.9)
                     nursery.cancel_scope.cancel()
             await self._until_all_are_gone()
@@ -455,7 +606,7 @@ class _Abuse:
                 nursery.start_soon(self._behave, number, last)
 
     async def _behave(self, number: int, last: float) -> None:
-        while trio.current_time() < last:
+        while trio.current_time() < last or not self._report.acts["behave"]:
             try:
                 with trio.fail_after(PATIENCE):
                     await behave(self._net, number)
@@ -481,15 +632,32 @@ class _Abuse:
             await trio.lowlevel.checkpoint()
 
     async def _reload(self) -> None:
-        """Have certificates reloaded all the time, every other time from a broken file."""
+        """Have certificates reloaded all the time, every other time from odd files."""
+        for left in cycle([None, *FILES]):
+            for path in self._files:  # also what the last round left
+                _remove(path)
+            self._files = self._authority.write_server()
+            if left is not None:
+                left(*self._files)
+            self._server.process.send_signal(signal.SIGHUP)
+            self._report.acts["reload" + (left.__name__.replace("_", " ") if left else "")] += 1
+            await trio.sleep(0.2)
+
+    async def _probe(self) -> None:
+        """Ask all the time whether it lives."""
         while True:
-            certificate, _ = self._authority.write_server()
-            for breaks in (False, True):
-                if breaks:
-                    certificate.write_text("half a fi")
-                self._server.process.send_signal(signal.SIGHUP)
-                self._report.acts["reload, invalid" if breaks else "reload"] += 1
-                await trio.sleep(0.2)
+            began = trio.current_time()
+            try:
+                with trio.fail_after(PATIENCE):
+                    source = f"{GOOD_SOURCE}{CLIENTS_WHO_BEHAVE + 1}"
+                    async with await self._net.connect(self._net.metrics, source) as client:
+                        await client.send_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+                        answer = await take_all(client)
+                assert answer.startswith(b"HTTP/1.1 200 "), answer[:200]
+            except (AssertionError, trio.TooSlowError, *Gone) as wrong:
+                self._report.faults.append(f"a probe: {wrong!r}")
+            self._slowest_probe = max(self._slowest_probe, trio.current_time() - began)
+            await trio.sleep(0.1)
 
     async def _until_all_are_gone(self) -> None:
         """Wait until the server has nobody and nothing of anybody, and see what it has."""
@@ -533,6 +701,7 @@ class _Abuse:
             f"memory (KiB): {' '.join(str(state.rss_kib) for state in self._states)}",
             f"descriptors: {new.descriptors}, at last {last.descriptors}",
             f"threads: {new.threads}, at last {last.threads}",
+            f"slowest probe: {self._slowest_probe:.3f} s",
         ]
         faults = self._report.faults
         memory = [state.rss_kib for state in rounds]
@@ -543,8 +712,10 @@ class _Abuse:
             faults.append(f"memory: grew on from {early} to {late} KiB, expected it to be flat")
         if last.descriptors != new.descriptors:
             faults.append(f"descriptors: {new.descriptors}, at last {last.descriptors}")
-        if last.threads != new.threads:
+        if last.threads > new.threads + MOST_THREADS_MORE:
             faults.append(f"threads: {new.threads}, at last {last.threads}")
+        if self._slowest_probe > PROBE_SECONDS:
+            faults.append(f"a probe took {self._slowest_probe:.1f} s")
 
     async def _judge_metrics(self) -> None:
         accepted, refused, closed, lines = [
@@ -577,11 +748,21 @@ def abuse(seconds: float, seed: int, *, express: bool) -> Report:
         certificate, key = authority.write_server()
         log = Path(name, "log")
         options = [*OPTIONS, "--tls-cert", str(certificate), "--tls-key", str(key)]
+        options += ["--tls-client-ca", str(authority.root), "--tls-client-auth", "optional"]
+        options += ["--config", str(_written(Path(name, "settings.toml"), SETTINGS))]
+        Site(Path(name)).install("abused-cipher", {"dawdle": "dawdle:Dawdle"}, dawdle=DAWDLE)
+        odd = [authority.trusting(authority.write_odd_client(kind)) for kind in ODD]
         if not express:
             options.append("--no-express")
         with log.open("wb") as stderr:
-            with started(COMMAND, *options, listeners=3, stderr=stderr.fileno()) as server:
-                net = Net(*_ports(server), authority.trusting(), Random(seed))  # noqa: S311
+            with started(
+                COMMAND,
+                *options,
+                listeners=4,
+                stderr=stderr.fileno(),
+                variables={"PYTHONPATH": name},
+            ) as server:
+                net = Net(*_ports(server), authority.trusting(), odd, Random(seed))  # noqa: S311
                 try:
                     trio.run(_Abuse(server, authority, net, report).run, seconds)
                 except* Gone as gone:
@@ -615,10 +796,17 @@ def _stopped(server: Server, net: Net) -> list[str]:
     return wrong
 
 
-def _ports(server: Server) -> tuple[int, int, int]:
-    """Return the ports for lines, for lines over TLS, and for metrics."""
-    said = dict(line.split("://127.0.0.1:") for line in server.stdout.splitlines())
-    return int(said["listening tcp"]), int(said["listening tls"]), int(said["metrics tcp"])
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def _ports(server: Server) -> tuple[int, int, int, int]:
+    """Return the ports for lines, for lines over TLS, for slow ones, and for metrics."""
+    said = [line.split("://127.0.0.1:") for line in server.stdout.splitlines()]
+    plain, slow = (int(port) for what, port in said if what == "listening tcp")
+    others = {what: int(port) for what, port in said}
+    return plain, others["listening tls"], slow, others["metrics tcp"]
 
 
 def main() -> int:
@@ -633,8 +821,10 @@ def main() -> int:
         print(f"{act.replace('_', ' '):36} {number:8}")
     print(*report.table, sep="\n")
     for fault in report.faults:
-        print(f"WRONG: {fault}", file=sys.stderr)
-    return 1 if report.faults else 0
+        print(f"WRONG: {fault}")
+    faults = len(report.faults)
+    print(f"verdict: {faults} faults" if faults else "verdict: nothing is wrong")
+    return 1 if faults else 0
 
 
 if __name__ == "__main__":
