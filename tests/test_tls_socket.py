@@ -565,7 +565,10 @@ async def failing(context: ssl.SSLContext, trusting: ssl.SSLContext) -> tuple[st
 async def test_an_older_version_is_refused(context: ssl.SSLContext, authority: Authority) -> None:
     client = authority.trusting()
     client.maximum_version = ssl.TLSVersion.TLSv1_2
-    assert await failing(context, client) == ("protocol version", "TLSV1_ALERT_PROTOCOL_VERSION")
+    assert await failing(context, client) == (
+        "protocol version; --tls-min 1.2 admits clients that speak TLS 1.2",
+        "TLSV1_ALERT_PROTOCOL_VERSION",
+    )
 
 
 async def test_a_client_that_does_not_trust_us_says_so(

@@ -89,6 +89,11 @@ class TlsSocket:
         """Return the descriptor, or -1 if it is closed."""
         return self._socket.fileno()
 
+    @property
+    def minimum_version(self) -> int:
+        """The oldest version that the client may speak, as a :class:`ssl.TLSVersion`."""
+        return self._tls.context.minimum_version
+
     def held(self, data: int) -> int:
         """Return how much memory is taken by what TLS is in the midst of, in bytes.
 
@@ -327,7 +332,8 @@ class TlsStream(trio.abc.HalfCloseableStream):
         try:
             await self._when_possible(self.socket.do_handshake, trio.lowlevel.wait_readable)
         except trio.BrokenResourceError as broken:
-            raise TlsHandshakeError(_reason(broken.__cause__)) from broken.__cause__
+            reason = _reason(broken.__cause__, self.socket.minimum_version)
+            raise TlsHandshakeError(reason) from broken.__cause__
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send `data`.
@@ -466,8 +472,11 @@ _REASONS = {
     "UNSUPPORTED_PROTOCOL": "protocol version",
 }
 
+# Some clients never speak TLS 1.3, such as the sockets of pwntools.
+_OLDER_CLIENT = "; --tls-min 1.2 admits clients that speak TLS 1.2"
 
-def _reason(error: BaseException | None) -> str:
+
+def _reason(error: BaseException | None, minimum: int) -> str:
     """Return why a handshake failed, in a few words, none of them the client's."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return _VERIFICATION.get(error.verify_code, error.verify_message)
@@ -479,5 +488,7 @@ def _reason(error: BaseException | None) -> str:
     if reason in _PLAINTEXT:
         return "plaintext"
     _, alert, refusal = reason.partition("_ALERT_")
+    if reason == "UNSUPPORTED_PROTOCOL" and minimum == ssl.TLSVersion.TLSv1_3:
+        return _REASONS[reason] + _OLDER_CLIENT
     words = _REASONS.get(reason) or (refusal or reason).replace("_", " ").lower()
     return f"refused by the client: {words}" if alert else words
