@@ -98,9 +98,11 @@ _OWN_FILES = (
 # What modules need while they are imported, besides other modules. Nobody keeps a secret
 # there.
 _LOADING_TREES = (
+    "/gnu/store",
     "/lib",
     "/lib32",
     "/lib64",
+    "/nix/store",
     "/usr/lib",
     "/usr/lib32",
     "/usr/lib64",

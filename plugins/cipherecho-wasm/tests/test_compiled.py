@@ -187,11 +187,18 @@ with companion(*{COMPILER!r}) as compiler:
         assert asking.stdout is not None
         asking.stdout.readline()
         [compiler] = children(asking.pid)
-        while not children(compiler):
-            time.sleep(0.01)
+        wait_until(lambda: bool(children(compiler)))
         [compiling] = children(compiler)
         asking.send_signal(signal.SIGKILL)
-    while any(Path(f"/proc/{one}/status").exists() for one in (compiler, compiling)):
+    wait_until(lambda: not Path(f"/proc/{compiling}").exists())
+    wait_until(lambda: not Path(f"/proc/{compiler}").exists())
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Wait for something that no process here is told of."""
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
         time.sleep(0.01)
 
 

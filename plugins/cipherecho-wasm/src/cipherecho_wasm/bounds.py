@@ -43,7 +43,7 @@ class Bounds:
 class CompileBounds:
     """What compiling a module may take."""
 
-    time: int = 60
+    time: int = 120
     """In seconds of processor time. On a busy machine it may last four times as long."""
 
     memory: int = 1024
