@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import family
-from tests.running import ask, complaint, run, run_program, serving
+from tests.running import PATIENCE, ask, complaint, run, run_program, serving
 from tests.test_registry import Site
 
 
@@ -81,7 +81,7 @@ def test_a_new_package_builds_installs_conforms_tests_itself_and_serves(
     ended = run("new", "My_Cipher", "--directory", package)
     assert (ended.status, ended.stderr) == (0, "")
     install = ["-m", "pip", "install", "--quiet", "--no-deps", "--target", plugins.path, package]
-    done = run_program(sys.executable, *install)
+    done = run_program(sys.executable, *install, patience=10 * PATIENCE)  # it may fetch packages
     assert done.status == 0, done.stderr
     assert run("check", "my-cipher").stdout.endswith(b"conforming\n")
     tests = run_program(

@@ -28,7 +28,7 @@ from cipherecho.proxies import Proxies
 from cipherecho.rot13 import Rot13
 from cipherecho.server import serve
 from cipherecho.tally import Tally
-from cipherecho.tls import Certificates, TlsError, TlsSettings, TlsVersion
+from cipherecho.tls import Certificates, PemFiles, TlsError, TlsSettings, TlsVersion
 from tests.certificates import ODD, Authority
 from tests.drivers import DRIVERS, check_settled
 from tests.proxy_headers import SIGNATURE, addition, tcp4, tcp6, unix
@@ -488,7 +488,7 @@ def test_after_a_reload_open_connections_go_on_and_new_ones_get_the_new_certific
             between.sendall(CLIENT_HELLO[:10])  # its handshake has begun, or is about to
             old.sendall(b"Hel")
             authority.write_server()
-            server.run_there(server.certificates.reload)
+            server.run_there(lambda: server.certificates.reload(PemFiles()))
             with server.secure(trusting) as new:
                 assert certificate_of(new) != certificate_of(old)
                 for client, rest in ((old, b"lo\n"), (new, HELLO)):
@@ -511,7 +511,7 @@ def test_an_invalid_reload_keeps_what_was(fault: str, tmp_path: Path) -> None:
         else:
             certificate.unlink()
         with pytest.raises(TlsError):
-            server.run_there(server.certificates.reload)
+            server.run_there(lambda: server.certificates.reload(PemFiles()))
         with server.secure(trusting) as new:
             assert certificate_of(new) == certificate_of(old)
             for client in (old, new):

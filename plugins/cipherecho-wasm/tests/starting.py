@@ -30,7 +30,7 @@ def run(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[byte
         [sys.executable, "-m", "cipherecho", *arguments],
         input=stdin,
         capture_output=True,
-        timeout=60,
+        timeout=180,  # Python, compiled to WebAssembly, takes 25 s to compile for this machine
         check=False,
     )
 
