@@ -97,6 +97,29 @@ def prepare(python: str, *, profiler: bool) -> Tools:
     )
 
 
+def revision(python: str, commit: str) -> Path:
+    """Return the command of an earlier commit, installed in an environment of its own.
+
+    Raises:
+      SetupError: there is no such commit, or it can't be installed.
+    """
+    name = _output(["git", "-C", str(CHECKOUT), "rev-parse", "--short", f"{commit}^{{commit}}"])
+    folder = BUILD / f"commit-{name}"
+    environment = folder / "environment"
+    if not (folder / "installed").exists():
+        _say(f"installing commit {name}")
+        source = folder / "source"
+        shutil.rmtree(folder, ignore_errors=True)
+        source.mkdir(parents=True)
+        archive = folder / "source.tar"
+        _run(["git", "-C", CHECKOUT, "archive", "--output", archive, name])
+        shutil.unpack_archive(archive, source)
+        _run([python, "-m", "venv", environment])
+        _run([environment / "bin" / "python", "-m", "pip", "install", "-q", f"{source}[metrics]"])
+        (folder / "installed").touch()
+    return environment / "bin" / "cipherecho"
+
+
 def _compiled(name: str, source: Path, *options: str) -> Path:
     program = BUILD / name
     if _has_changed(BUILD / f"{name}.made", [source], options) or not program.exists():
@@ -189,7 +212,7 @@ def _output(command: Sequence[str]) -> str:
             command, text=True, capture_output=True, check=True
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError) as error:
-        raise SetupError(f"{command[0]} can't be run as Python: {error}") from error
+        raise SetupError(f"{' '.join(command)} failed: {error}") from error
 
 
 def _say(words: str) -> None:

@@ -102,7 +102,7 @@ def _columns(
         cells = [_cell(samples, column, name, ratios=ratios) for column in columns]
         if any(cells):
             lines.append([title, *cells])
-    return _table([heading, *(c.title for c in columns)], lines) if lines else ""
+    return table([heading, *(c.title for c in columns)], lines) if lines else ""
 
 
 def _cell(samples: Samples, column: _Column, name: str, *, ratios: bool) -> str:
@@ -133,7 +133,7 @@ def _processes(samples: Samples, titles: Mapping[str, str]) -> str:
             lines.append([title, *cells, *map(shown, medians)])
         if lines:
             over = [f"{figure.split()[0]} / {titles.get(base, base)}" for figure in figures]
-            tables.append(_table([row, *over, *figures], lines))
+            tables.append(table([row, *over, *figures], lines))
     return "\n\n".join(tables)
 
 
@@ -148,7 +148,7 @@ def _bars(samples: Samples, titles: Mapping[str, str]) -> str:
             else:
                 cells += [f"{sign} {bound:g}", "met" if meets(bar, value, bound) else "**missed**"]
         lines.append(cells)
-    return _table(["", "against", "is", "bar", "", "goal", ""], lines) if lines else ""
+    return table(["", "against", "is", "bar", "", "goal", ""], lines) if lines else ""
 
 
 def shown(value: float) -> str:
@@ -161,7 +161,7 @@ def shown(value: float) -> str:
     return f"{value:.3f}"
 
 
-def _table(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def table(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     widths = [max(len(line[i]) for line in [heading, *lines]) for i in range(len(heading))]
 
     def row(cells: Sequence[str]) -> str:

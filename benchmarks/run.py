@@ -50,7 +50,7 @@ def main() -> int:
     """Prepare, measure, report; return the exit status."""
     arguments = _arguments()
     # Ending in order ends every process that was started.
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         settings = _settings(arguments)
         tools = prepare(arguments.python, profiler=arguments.profile)
@@ -107,8 +107,8 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.repeat is not None and arguments.repeat < 1:
         parser.error(f"--repeat: got {arguments.repeat}, expected 1 or more")
-    for name in _names(arguments.only):
-        if not any(_is_in(row, [name]) for row in _ROWS):
+    for name in names(arguments.only):
+        if not any(is_in(row, [name]) for row in _ROWS):
             parser.error(f"--only: there is no row {name!r}; there are {', '.join(_ROWS)}")
     if arguments.repeat is None:
         arguments.repeat = 1 if arguments.quick else 3
@@ -117,11 +117,11 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _names(listed: str | None) -> list[str]:
+def names(listed: str | None) -> list[str]:
     return [name.strip() for name in (listed or "").split(",") if name.strip()]
 
 
-def _is_in(row: str, names: Sequence[str]) -> bool:
+def is_in(row: str, names: Sequence[str]) -> bool:
     """Return whether a row is one of those named, or of a family of rows that is."""
     return row in names or row.rpartition("-")[0] in names
 
@@ -144,26 +144,26 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 
 def _chosen(found: Sequence[Server], peers: str | None) -> list[Server]:
-    names = _names(peers)
-    if unknown := set(names) - {server.name for server in found}:
+    chosen = names(peers)
+    if unknown := set(chosen) - {server.name for server in found}:
         available = ", ".join(server.name for server in found)
         raise SetupError(f"there is no peer {unknown.pop()!r} here; there are {available}")
-    wanted = {OURS, BASELINE, *names}
-    return [server for server in found if not names or server.name in wanted]
+    wanted = {OURS, BASELINE, *chosen}
+    return [server for server in found if not chosen or server.name in wanted]
 
 
 def _measure(
     arguments: argparse.Namespace, tools: Tools, settings: Settings, found: Sequence[Server]
 ) -> int:
     began = time.monotonic()
-    only = _names(arguments.only)
+    only = names(arguments.only)
     with tempfile.TemporaryDirectory(prefix="cipherecho-benchmarks-") as folder:
         text = Path(folder) / "text"
         settings = Settings(**{**vars(settings), "text": text})
-        todo = [row for row in rows(found, tools, settings) if not only or _is_in(row.name, only)]
+        todo = [row for row in rows(found, tools, settings) if not only or is_in(row.name, only)]
         if any(row.name == "apply" for row in todo):
             _write_text(text, arguments.text_mb * 1_000_000)
-        samples, left_out = _take_all(todo, arguments.repeat)
+        samples, left_out = take_all(todo, arguments.repeat)
     titles = {server.name: server.title for server in found}
     for row in todo:
         for contestant in row.contestants:
@@ -183,7 +183,7 @@ def _write_text(path: Path, size: int) -> None:
     write_text(path, size)
 
 
-def _take_all(todo: Sequence[Row], repeat: int) -> tuple[Samples, list[str]]:
+def take_all(todo: Sequence[Row], repeat: int) -> tuple[Samples, list[str]]:
     """Measure all rows, over and over, each with all contestants in turn.
 
     Who comes first changes from repetition to repetition. Who fails in a row is left out of it
@@ -278,12 +278,12 @@ def _command(arguments: argparse.Namespace) -> str:
     if arguments.text_mb != (100 if arguments.quick else 1000):
         parts.append(f"--text-mb {arguments.text_mb}")
     for option in ("only", "peers"):
-        if names := _names(getattr(arguments, option)):
-            parts.append(f"--{option} {','.join(names)}")
+        if given := names(getattr(arguments, option)):
+            parts.append(f"--{option} {','.join(given)}")
     return " ".join(parts)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
