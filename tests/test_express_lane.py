@@ -67,7 +67,7 @@ class Lane:
         self.pace = Pace(cipher)
         self.workers = Workers(2)
         self.terms = Terms(limits, self.pace, self.workers, self.failures.append, log_empty=True)
-        self.lane = ExpressLane(self.terms, self.left.append, self._close, self._lose)
+        self.lane = ExpressLane(self.terms, self.left.append, self._lose)
         self._session = Session(cipher, max_line=limits.max_line)
         self._sockets: list[socket.socket] = []
 
@@ -78,19 +78,14 @@ class Lane:
         for one in (client, server):
             one.setblocking(False)
             self._sockets.append(one)
-        connection = SocketConnection(
-            self._session.fresh(), self.terms, "peer", Client(server, None, lambda client: None)
-        )
+        one = Client(server, None, lambda client: self.over.append(connection))
+        connection = SocketConnection(self._session.fresh(), self.terms, "peer", one)
         assert self.lane.enter(connection)
         return client, connection, server
 
-    def _close(self, connection: SocketConnection) -> None:
-        self.over.append(connection)
-        connection.client.leave()
-
     def _lose(self, connection: SocketConnection, fault: BaseException) -> None:
         self.lost.append(fault)
-        self._close(connection)
+        connection.leave()
 
     def close(self) -> None:
         self.workers.close()

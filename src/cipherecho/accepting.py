@@ -83,10 +83,11 @@ class Entrance:
                     return False
                 accepted, address = self.plain.accept()
                 try:
-                    client = admission.hold(accepted, address)
+                    client = Client(accepted, address, admission.give_back)
                 except BaseException:
                     accepted.close()
                     raise
+                admission.hold()
                 try:
                     self._receive(client, self._certificates)
                 except BaseException as fault:

@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import trio
 
-from cipherecho.client import Client, Socket
+from cipherecho.client import Client
 from cipherecho.descriptors import descriptors_left
 from cipherecho.handshakes import Handshakes
 from cipherecho.limits import Limits
@@ -47,32 +47,38 @@ class Admission:
         """How many clients may still be held, those that are not served included."""
         # Those that are not through their handshake have half of the places at most.
         self._handshakes = Handshakes(max(1, self._most // 2))
+        self.needs_addresses = self._sources is not None
+        """Whether a client's address has to be known when it leaves."""
         self._being_refused = 0
+        self._somebody_waits = False
 
     # A semaphore of Trio's costs several times as much, twice for each connection.
 
     async def wait_for_place(self) -> None:
         """Return when one more client may be held."""
         while not self.places:
+            self._somebody_waits = True
             await self._waiting.park()
 
-    def hold(self, socket: Socket, address: object) -> Client:
-        """Return a client that was accepted, in one of the places; it gives that back."""
-        client = Client(socket, address, self._give_back)
+    def hold(self) -> None:
+        """Count a client that was accepted, in one of the places."""
         self.places -= 1
         self._tally.accepted += 1
-        return client
 
-    def _give_back(self, client: Client) -> None:
+    def give_back(self, client: Client) -> None:
+        """Take back all that a client holds, as it leaves."""
         if not client.is_served:
             self._handshakes.end(client)
-        self._count_out(client)
-        if client.is_being_refused:
-            self._being_refused -= 1
-        if not client.is_served:
             self.count_refusal(client, "internal error")
+            if client.is_being_refused:
+                self._being_refused -= 1
+        if client.is_admitted:
+            self._tally.serving -= 1
+            if self._sources is not None:
+                self._sources.leave(client.address)
         self.places += 1
-        if self._waiting:
+        if self._somebody_waits:
+            self._somebody_waits = False
             self._waiting.unpark_all()
 
     def admit(self, client: Client) -> str | None:
@@ -88,21 +94,17 @@ class Admission:
         client.is_admitted = True
         return None
 
-    def _count_out(self, client: Client) -> None:
-        if client.is_admitted:
-            client.is_admitted = False
-            self._tally.serving -= 1
-            if self._sources is not None:
-                self._sources.leave(client.address)
-
     def begin_handshake(self, client: Client, until: float) -> trio.CancelScope:
         """Count a client that has to shake hands first; return the scope to do that in.
 
         It is cancelled at `until`, by Trio's clock, or if the client has to make room for others.
         """
         scope, crowded_out = self._handshakes.begin(client, until)
-        if crowded_out is not None:
-            self._count_out(crowded_out)
+        if crowded_out is not None and crowded_out.is_admitted:
+            crowded_out.is_admitted = False
+            self._tally.serving -= 1
+            if self._sources is not None:
+                self._sources.leave(crowded_out.address)
         return scope
 
     def end_handshake(self, client: Client) -> bool:
@@ -120,11 +122,6 @@ class Admission:
         self._being_refused += 1
         client.is_being_refused = True
         return True
-
-    def let_go_of_address(self, client: Client) -> None:
-        """Forget where a client comes from, if nothing asks for it while it is served."""
-        if self._sources is None:
-            client.address = None  # there may be many thousands
 
     def explain(self, reason: str) -> str:
         """Return what a client is told that is refused for a reason of :meth:`admit`."""

@@ -42,7 +42,6 @@ class Client:
         "is_admitted",
         "is_being_refused",
         "is_counted",
-        "is_gone",
         "is_served",
         "socket",
     )
@@ -52,7 +51,7 @@ class Client:
     ) -> None:
         self.socket = socket
         self.address = address
-        self._give_back = give_back
+        self._give_back: Callable[[Client], None] | None = give_back
         self.is_admitted = False
         """Whether it is counted among those that are served."""
         self.is_being_refused = False
@@ -61,14 +60,13 @@ class Client:
         """Whether it has a connection, which whoever drives that ends with it."""
         self.is_counted = False
         """Whether the metrics know why it was refused."""
-        self.is_gone = False
 
     def leave(self) -> None:
         """Close the socket and give back what the client holds; at the second call, nothing."""
-        if self.is_gone:
+        give_back, self._give_back = self._give_back, None
+        if give_back is None:
             return
-        self.is_gone = True
         try:
-            self._give_back(self)  # before the client sees the end
+            give_back(self)  # before the client sees the end
         finally:
             self.socket.close()

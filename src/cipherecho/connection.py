@@ -198,21 +198,22 @@ class Connection:
         session = self.session
         traffic.add(session.lines, session.rejected, self.received, self.sent)
 
-    def _is_empty(self) -> bool:
-        """Return whether nothing of the application went either way, be there TLS or not."""
-        return not self.received and not self.sent
+    def count_end(self, reason: str) -> float | None:
+        """Count that the connection ended and why, and return for how long it was open.
 
-    def count_end(self, reason: str) -> bool:
-        """Count that the connection ended and why; return whether that was not known yet."""
+        The second time, nothing is counted, and None is returned.
+        """
         if self._has_ended:
-            return False
+            return None
         self._has_ended = True
         tally = self.terms.tally
         tally.closed[reason] += 1
-        tally.empty += self._is_empty()
-        tally.seconds += trio.current_time() - self._started
+        # Of the application nothing went either way, be there TLS or not.
+        tally.empty += not self.received and not self.sent
+        seconds = trio.current_time() - self._started
+        tally.seconds += seconds
         self.add_to(tally.ended)
-        return True
+        return seconds
 
     def tell_end(self, reason: str) -> None:
         """Count and log that the connection ended and why, and report a cipher's failure.
@@ -220,13 +221,14 @@ class Connection:
         An empty one is not logged, unless that is asked for: those are mostly of a load balancer
         that looks whether somebody is there.
         """
-        if not self.count_end(reason):
+        seconds = self.count_end(reason)
+        if seconds is None:
             return
         if self.session.failure is not None:
             self.terms.report(self.session.failure)
         if not log.isEnabledFor(logging.INFO):
             return
-        if self._is_empty() and not self.terms.log_empty:
+        if not self.received and not self.sent and not self.terms.log_empty:
             return
         fields = {
             "peer": self.peer,
@@ -235,7 +237,7 @@ class Connection:
             "rejected": self.session.rejected,
             "received": self.received,
             "sent": self.sent,
-            "seconds": trio.current_time() - self._started,
+            "seconds": seconds,
         }
         if self.subject:
             fields["certificate"] = self.subject
@@ -249,13 +251,13 @@ class SocketConnection(Connection):
 
     Args:
       session, terms, peer: as for every connection.
-      client: whose it is; whoever ends the connection has it leave.
+      client: whose it is; :meth:`leave` has it leave.
     """
 
     __slots__ = ("client", "socket")
 
     def __init__(self, session: Session, terms: Terms, peer: str, client: Client) -> None:
-        super().__init__(session, terms, peer)
+        Connection.__init__(self, session, terms, peer)  # quicker than super()
         self.client = client
         self.socket = client.socket
 
@@ -264,3 +266,11 @@ class SocketConnection(Connection):
         """How much memory is taken by what is not answered or not taken, in bytes."""
         held = super().held
         return held + self.socket.held(held) if isinstance(self.socket, TlsSocket) else held
+
+    def leave(self) -> None:
+        """Close the socket and give back all that is held, when the connection has ended."""
+        try:
+            if self.counted:
+                self.terms.buffers.count(self, 0)
+        finally:
+            self.client.leave()

@@ -75,21 +75,18 @@ class ExpressLane:
     Args:
       terms: what holds for all connections.
       leave: called with a connection that is quiet no more; a task is to drive it then.
-      over: called with a connection that has ended, when that is logged; closes its socket.
       lost: called with a connection, and what was raised by what was done for it; tells of it
-        and closes its socket.  No other connection is the worse for it.
+        and has it leave.  No other connection is the worse for it.
     """
 
     def __init__(
         self,
         terms: Terms,
         leave: Callable[[SocketConnection], None],
-        over: Callable[[SocketConnection], None],
         lost: Callable[[SocketConnection, BaseException], None],
     ) -> None:
         self._terms = terms
         self._leave = leave
-        self._over = over
         self._lost = lost
         self._faults = Failures("internal error in the express lane", "internal error again")
         self._epoll = select.epoll()
@@ -418,11 +415,11 @@ class ExpressLane:
     def _end(self, connection: SocketConnection, reason: str) -> None:
         connection.tell_end(reason)
         del self._quiet[connection.socket.fileno()]
-        self._over(connection)
+        connection.leave()
 
     def _cut(self, connection: SocketConnection) -> None:
         connection.tell_end("cut")
-        self._over(connection)
+        connection.leave()
 
     def _lose(self, connection: SocketConnection, fault: BaseException) -> None:
         """Forget a connection for which something was raised that must not be."""

@@ -166,7 +166,7 @@ class _Server:
         )
         self._tally = tally
         self._lane = (
-            ExpressLane(self._terms, self._start_task, self._over, self._lose)
+            ExpressLane(self._terms, self._start_task, self._lose)
             if express and has_express_lane()
             else None
         )
@@ -320,7 +320,7 @@ class _Server:
         finally:
             self._tasks.pop(connection, None)
             if not quiet:
-                self._over(connection)
+                connection.leave()
         if quiet:
             self._drive(connection)
 
@@ -346,7 +346,7 @@ class _Server:
             self._tell(connection.peer, fault)
         finally:
             self._tasks.pop(connection, None)
-            self._over(connection)
+            connection.leave()
 
     def _lose_client(self, client: Client, fault: BaseException) -> None:
         """End a client for which something was raised before it was served."""
@@ -374,14 +374,6 @@ class _Server:
             # Otherwise a task begins with it soon, and finds out.
         except BaseException as fault:
             self._lose(connection, fault)
-
-    def _over(self, connection: SocketConnection) -> None:
-        """Close a connection that has ended, and give back what its client held."""
-        try:
-            if connection.counted:
-                self._terms.buffers.count(connection, 0)
-        finally:
-            connection.client.leave()
 
 
 def _with_room(buffers: Buffers, max_line: int) -> Buffers:

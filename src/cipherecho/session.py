@@ -157,7 +157,8 @@ class Session:
         """
         other = object.__new__(Session)
         other._longest = self._longest
-        other._coder = self._coder.fresh()
+        coder = self._coder
+        other._coder = coder if coder.table is not None else coder.fresh()
         other._is_filter = self._is_filter
         other._echoes = self._echoes
         other._echo_table = self._echo_table

@@ -174,7 +174,8 @@ class Welcome:
         peer = peer_name(client.address)
         connection = SocketConnection(self._session.fresh(), self._terms, peer, client)
         connection.subject = subject
-        self._admission.let_go_of_address(client)
+        if not self._admission.needs_addresses:
+            client.address = None  # there may be many thousands
         self._serve(connection)
 
     async def _tell(self, client: Client, certificates: Certificates | None, refusal: str) -> None:
