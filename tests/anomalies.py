@@ -41,6 +41,7 @@ import trio
 
 import cipherecho
 from cipherecho import express_lane, server
+from cipherecho.buffers import Buffers
 from cipherecho.cipher import Cipher
 from cipherecho.endpoint import Endpoint, TcpEndpoint
 from cipherecho.limits import Limits
@@ -388,19 +389,20 @@ class Reload:
         service = Service([], certificates=certificates)
         with ServiceManager({}) as manager, watched_threads(steps):
             process = _Process(
-                [service],
-                list,
-                Signals(),
-                True,
-                lambda what, endpoint: None,
-                None,
-                0,
-                Sandbox.OFF,
-                Loading(),
-                nullcontext,
-                lambda: 0,
-                lambda: None,
-                manager,
+                services=[service],
+                ciphers=list,
+                signals=Signals(),
+                express=True,
+                announce=lambda what, endpoint: None,
+                metrics=None,
+                buffers=Buffers(),
+                drain_delay=0,
+                sandbox=Sandbox.OFF,
+                loading=Loading(),
+                threads_paused=nullcontext,
+                records_lost=lambda: 0,
+                look_again=lambda: None,
+                manager=manager,
             )
             steps.armed = True
             trio.run(process._reload)

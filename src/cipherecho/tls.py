@@ -132,7 +132,7 @@ class Certificates:
         path = self.settings.key or self.settings.certificate
         return path if self._loaded.contents[path].public else None
 
-    def reload(self, files: PemFiles) -> None:
+    def reload(self, files: PemFiles | None = None) -> None:
         """Load the files again, for connections from now on; those that are open keep theirs.
 
         A session that a client had from the old files is not resumed with the new ones, so
@@ -140,12 +140,13 @@ class Certificates:
         and may be called in a thread.
 
         Args:
-          files: what has been read of them again, and what of them can't be.
+          files: what has been read of them again, and what of them can't be; all are read anew
+            if None, pipes too, which may have nothing left.
 
         Raises:
           TlsError: as when they were first loaded; `context` stays what it was.
         """
-        self._loaded = _load(self.settings, files)
+        self._loaded = _load(self.settings, files or PemFiles())
 
     def expires(self) -> int | None:
         """Return when the certificate in use expires, in seconds since 1970.
