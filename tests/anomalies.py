@@ -41,7 +41,7 @@ import trio
 
 import cipherecho
 from cipherecho import express_lane, server
-from cipherecho.buffers import Buffers
+from cipherecho.buffers import Buffers, least_buffered
 from cipherecho.cipher import Cipher
 from cipherecho.endpoint import Endpoint, TcpEndpoint
 from cipherecho.limits import Limits
@@ -123,8 +123,9 @@ EXEMPT = {
     "source_of",
     "TlsSocket.close",
     "TlsStream.aclose",
-    # The beginning of the shutdown, which moves deadlines.
+    # The end of a connection, or of all, from outside its task, which moves deadlines.
     "Admission.hurry_handshakes",
+    "ConnectionTask.dismiss",
     "ConnectionTask.drain",
     "ExpressLane.__len__",
     "ExpressLane.clear",
@@ -288,6 +289,9 @@ class Server:
     stop: Callable[[], object] = lambda: None
     connected: int = 0
 
+    def __post_init__(self) -> None:
+        self.buffers = Buffers(least_buffered(self.scenario.limits.max_line))
+
     def connect(self) -> socket.socket:
         self.connected += 1
         endpoint = self.endpoints[0]
@@ -331,7 +335,7 @@ class Scenario:
                 steps.armed = False
                 assert serves_another(one), "another client was not served"
         steps.armed = False
-        check_settled(one.tally)
+        check_settled(one.tally, one.buffers)
 
 
 class MetricsRequest:
@@ -530,6 +534,19 @@ def idle(server: Server) -> None:
         read_to_end(client)
 
 
+def crowd(server: Server) -> None:
+    """Hold more than there is room for, which one has to go for that comes too late."""
+    with ExitStack() as stack:
+        clients = []
+        for _ in range(5):
+            clients.append(stack.enter_context(server.secure()))
+            clients[-1].sendall(b"a" * 1400)
+        for client in clients:
+            with gone():
+                socket.socket.shutdown(client, socket.SHUT_WR)
+                read_to_end(client)
+
+
 SCENARIOS: tuple[Scenario | MetricsRequest | Reload, ...] = (
     Scenario("nothing said", say_nothing),
     Scenario("lines", talk),
@@ -540,12 +557,14 @@ SCENARIOS: tuple[Scenario | MetricsRequest | Reload, ...] = (
     Scenario("refusal", be_refused, limits=Limits(max_connections=1)),
     Scenario("idle", idle, limits=Limits(idle_timeout=0.02)),
     Scenario("partial send", not_read),
+    Scenario("too much held", crowd, limits=Limits(max_line=1500)),
     Scenario("drain", drain),
     Scenario("PROXY header", talk, proxied=True),
     Scenario("TLS", talk, tls=True),
     Scenario("TLS: plaintext", talk_plain, tls=True),
     Scenario("TLS: refusal", be_refused, tls=True, limits=Limits(max_connections=1)),
     Scenario("TLS: partial send", not_read, tls=True),
+    Scenario("TLS: too much held", crowd, tls=True, limits=Limits(max_line=1500)),
     Scenario("TLS: drain", drain, tls=True, proxied=True),
     MetricsRequest(),
     Reload(),
@@ -631,6 +650,7 @@ def serving(one: Server, *, express: bool) -> Iterator[None]:
                         proxies=Proxies(["127.0.0.1"] if scenario.proxied else []),
                         express=express,
                         tally=one.tally,
+                        buffers=one.buffers,
                         shutdown=stop,
                     )
                 )

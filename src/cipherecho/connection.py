@@ -182,10 +182,6 @@ class Connection:
         self.reply = b""
         self.terms.dismiss(self)
 
-    def drop_input(self) -> None:
-        """Forget what was received and is not answered; nothing more is answered."""
-        self.session.close("dismissed")
-
     def dismissal(self) -> bytes:
         """Return what a client is told that was dismissed."""
         return error_line(

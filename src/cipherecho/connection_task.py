@@ -106,7 +106,7 @@ class ConnectionTask:
     def dismiss(self) -> None:
         """Go on no more, whatever the task waits for, since the connection is dismissed."""
         if self._state is not _State.CODING:  # or the session is a thread's
-            self._connection.drop_input()
+            self._session.drop()
         self._scope.cancel()
 
     async def _converse(self) -> str:

@@ -142,13 +142,16 @@ class ExpressLane:
                 self._epoll.unregister(descriptor)
 
     def dismiss(self, connection: SocketConnection) -> None:
-        """Let a connection leave that is dismissed, wherever in the lane it is."""
-        if connection in self._coding:
-            self._coding.discard(connection)  # and whatever the thread returns is lost
-            self._leave(connection)
-        elif self._quiet.get(connection.socket.fileno()) is connection:
-            connection.drop_input()
-            self._let_go(connection)
+        """Let a connection leave that is dismissed, wherever in the lane it is; raise nothing."""
+        try:
+            if connection in self._coding:
+                self._coding.discard(connection)  # and whatever the thread returns is lost
+                self._leave(connection)
+            elif self._quiet.get(connection.socket.fileno()) is connection:
+                connection.session.drop()
+                self._let_go(connection)
+        except BaseException as fault:
+            self._lose(connection, fault)
 
     def clear(self) -> None:
         """Let all connections leave; nothing may enter any more, and :meth:`run` returns.

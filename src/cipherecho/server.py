@@ -365,15 +365,12 @@ class _Server:
 
     def _dismiss(self, connection: SocketConnection) -> None:
         """End a connection that holds too much, whoever drives it."""
-        try:
-            task = self._tasks.get(connection)
-            if task is not None:
-                task.dismiss()
-            elif connection not in self._tasks and self._lane is not None:
-                self._lane.dismiss(connection)
-            # Otherwise a task begins with it soon, and finds out.
-        except BaseException as fault:
-            self._lose(connection, fault)
+        task = self._tasks.get(connection)
+        if task is not None:
+            task.dismiss()
+        elif connection not in self._tasks and self._lane is not None:
+            self._lane.dismiss(connection)
+        # Otherwise a task begins with it soon, and finds out.
 
 
 def _with_room(buffers: Buffers, max_line: int) -> Buffers:

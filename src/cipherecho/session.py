@@ -297,6 +297,13 @@ class Session:
         """
         return b"" if self.closed else self._close(Closed.BY_SERVER, message)
 
+    def drop(self, why: Closed = Closed.BY_SERVER) -> None:
+        """Close the session without a word; lines that are not answered are dropped."""
+        self.closed = why
+        self.has_more = False
+        self._pending = None
+        self._rest = b""
+
     def _begin_line(self, data: bytes) -> None:
         if not self._rest:
             self._rest = bytearray()
@@ -392,10 +399,7 @@ class Session:
         return self._error_line(shown(reason), then, ending)
 
     def _close(self, why: Closed, message: str, ending: bytes = b"\n") -> bytes:
-        self.closed = why
-        self.has_more = False
-        self._pending = None
-        self._rest = b""
+        self.drop(why)
         return self._error_line(message, "closing the connection", ending)
 
     def _error_line(self, message: str, then: str, ending: bytes) -> bytes:
