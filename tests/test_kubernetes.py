@@ -14,6 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from cipherecho.cli.parameters import SIZE
 from cipherecho.endpoint import TcpEndpoint, parse_endpoint
 from tests.certificates import Authority
 from tests.running import run
@@ -109,6 +110,21 @@ def test_there_is_time_to_drain_and_to_end() -> None:
     assert probe["periodSeconds"] * probe["failureThreshold"] < SETTINGS["drain-delay"]
     needed = SETTINGS["drain-delay"] + SETTINGS["grace"]
     assert POD["spec"]["terminationGracePeriodSeconds"] > needed
+
+
+def test_there_is_memory_for_all_that_strangers_can_do() -> None:
+    """By the formula of the guide, which has a third more than was measured."""
+    guide = (EXAMPLES.parent.parent / "docs" / "operating.md").read_text(encoding="utf-8")
+    formula = r"> (\d+) MiB \+ `--max-buffered` \+ `--max-connections` . \d+ KiB, or . (\d+) KiB"
+    found = re.search(formula, guide)
+    assert found is not None
+    base, each = map(int, found.groups())
+    buffered = SIZE.convert(SETTINGS["max-buffered"], None, None) / 1024**2
+    needed = base + buffered + SETTINGS["max-connections"] * each / 1024
+    resources = CONTAINER["resources"]
+    assert int(resources["limits"]["memory"].removesuffix("Mi")) >= 4 / 3 * needed
+    assert f"{base} MiB" in (KUBERNETES / "deployment.yaml").read_text()
+    assert f"{each} KiB" in (KUBERNETES / "deployment.yaml").read_text()
 
 
 def test_everything_means_the_same_pods() -> None:
