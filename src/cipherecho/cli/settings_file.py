@@ -93,15 +93,16 @@ def _lines(text: str) -> Iterator[tuple[tuple[int | None, str], int]]:
 
 
 # All that brackets and line ends may stand in without a meaning, and those that have one. A string
-# of several lines ends in three quotes, and may have two of its own before them.
+# of several lines ends in three quotes, and may have two of its own before them. (Possessive
+# repetitions, which would say that nothing here is ambiguous, are at fault in Python 3.11.2.)
 _TOKEN = re.compile(
     r"""
     (?P<inert>
-        "{3} (?: [^"\\] | \\. | "{1,2}(?!") )*+ "{3,5}
-      | '{3} (?: [^'] | '{1,2}(?!') )*+ '{3,5}
-      | " (?: [^"\\\n] | \\. )*+ "
-      | ' [^'\n]*+ '
-      | \# [^\n]*+
+        "{3} (?: [^"\\] | \\. | "{1,2}(?!") )* "{3,5}
+      | '{3} (?: [^'] | '{1,2}(?!') )* '{3,5}
+      | " (?: [^"\\\n] | \\. )* "
+      | ' [^'\n]* '
+      | \# [^\n]*
     )
     | (?P<open> [\[{] ) | (?P<close> [\]}] ) | (?P<end> \n )
     """,
