@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from cipherecho.buffers import Buffers
 from cipherecho.metrics import Metrics, Watched
 from cipherecho.session import Closed
 from cipherecho.tally import Tally
@@ -43,9 +44,8 @@ def told() -> tuple[set[str], set[str]]:
     """Return the names of the metrics of a real exposition, and of their labels."""
     tally = Tally()
     tally.refused["full"] = tally.closed["idle"] = 1
-    text, _ = Metrics(
-        {"main": Watched(tally, lambda: 1.8e9)}, lambda: True, pytest.fail
-    ).exposition()
+    watched = {"main": Watched(tally, lambda: 1.8e9)}
+    text, _ = Metrics(watched, lambda: True, pytest.fail, buffers=Buffers()).exposition()
     samples = [
         sample
         for family in text_string_to_metric_families(text.decode())
