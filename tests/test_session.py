@@ -21,7 +21,7 @@ from cipherecho.chain import chain, inverse
 from cipherecho.cipher import InputError
 from cipherecho.coding import CodingError, NotACipherError
 from cipherecho.rot13 import Rot13
-from cipherecho.session import MAX_LINE, Closed, Reply, Reset, Session, error_line
+from cipherecho.session import LINE_WEIGHT, MAX_LINE, Closed, Reply, Reset, Session, error_line
 from tests.ciphers import (
     FAULTY,
     RAISING,
@@ -633,6 +633,140 @@ def test_a_failure_drops_what_waits_behind_it():
     session.receive(b"!\n" + b"a\n" * 3000)
     assert not session.has_more
     assert session.resume() == b""
+
+
+# No more at a go than is asked for.
+
+
+def test_lines_are_answered_up_to_a_weight():
+    session = Session(Picky(), reply=Reply.CIPHER)
+    weight = LINE_WEIGHT + 3
+    assert session.receive(b"abc\r\n" + b"abc\n" * 9, 2 * weight + 1) == b"abc\r\nabc\n"
+    assert session.weight == 2 * weight + 1  # the CR too
+    assert session.due == weight
+    assert session.resume(weight - 1) == b""
+    assert session.has_more
+    assert session.resume(3 * weight) == b"abc\n" * 3
+    assert session.resume() == b"abc\n" * 5
+    assert (session.has_more, session.due) == (False, 0)
+
+
+@pytest.mark.parametrize("data", [b"abc\n", b"abc\ndef\n"])
+@pytest.mark.parametrize("cipher", [Picky(), PickyInStretches(), NumberedInBlocks(), NoTransform()])
+def test_a_cipher_is_not_called_for_a_line_that_weighs_too_much(cipher, data):
+    session = Session(cipher)
+    assert session.receive(data, LINE_WEIGHT + 2) == b""
+    assert session.has_more
+    assert session.due == LINE_WEIGHT + 3
+    assert session.weight == session.lines == 0
+    assert session.resume() != b""
+
+
+def test_a_last_line_waits_too_if_it_weighs_too_much():
+    session = Session(Picky())
+    session.receive(b"abc")
+    assert session.end(LINE_WEIGHT) == b""
+    assert (session.has_more, session.closed) == (True, None)
+    assert session.resume() == b"abc\nabc\n"
+    assert session.closed is Closed.END_OF_INPUT
+
+
+def test_a_table_answers_everything_at_once():
+    assert Session(Caesar()).receive(b"abc\nabc\n", 0) == b"abc\ndef\n" * 2
+
+
+def test_what_is_coded_in_one_is_cut_to_a_weight():
+    cipher = NumberedInBlocks()
+    session = Session(cipher)
+    most = 3 * (LINE_WEIGHT + 3)
+    session.receive(b"abc\n" * 8, most)
+    while session.has_more:
+        session.resume(most)
+    assert cipher.blocks == [b"abc\n" * 3, b"abc\n" * 3, b"abc\n" * 2]
+
+
+def test_lines_are_answered_until_the_time_is_over():
+    asked = iter([False])
+    session = Session(Picky(), reply=Reply.CIPHER)
+    first = session.receive(b"\n" * 100, is_over=lambda: next(asked, True))
+    assert 0 < len(first) < 50
+    assert first + session.resume() == b"\n" * 100
+
+
+ANY_SHAPE = st.sampled_from(
+    [Picky(), PickyInStretches(), ProgressiveInStretches(), NumberedPicky(), NumberedInBlocks()]
+)
+
+
+@given(DATA, ANY_SHAPE, st.sampled_from(Reply), LIMITS, st.lists(st.integers(0, 2000)))
+@settings(deadline=None)
+def test_how_much_is_answered_at_a_go_makes_no_difference(data, cipher, reply, max_line, weights):
+    expected = Session(cipher, reply=reply, max_line=max_line)
+    session = expected.fresh()
+    threaded = expected.fresh()
+    answer = conversation(expected, data)
+    most = iter(weights)
+    sent = [session.receive(data, next(most, 500))]
+    in_thread = [threaded.receive(data, 0)]
+    for end in (False, True):
+        if end:
+            sent.append(session.end(next(most, 500)))
+            in_thread.append(threaded.end(0))
+        while session.has_more:
+            sent.append(session.resume(max(session.due, next(most, 500))))
+        while threaded.has_more:
+            in_thread.append(threaded.answer_next(next(most, 500)))
+    assert b"".join(sent) == b"".join(in_thread) == answer
+    assert session.weight == threaded.weight
+    for one in (session, threaded):
+        assert (one.lines, one.rejected) == (expected.lines, expected.rejected)
+        assert one.closed == expected.closed
+
+
+# In a thread, one line after the other.
+
+
+def test_the_next_line_is_answered_alone_whatever_it_weighs():
+    session = Session(Numbered(), reply=Reply.CIPHER)
+    session.receive(b"a\nb\r\nc\n", 0)
+    assert [session.answer_next(10_000) for _ in range(3)] == [b"1 a\n", b"2 b\r\n", b"3 c\n"]
+    assert not session.has_more
+
+
+def test_what_is_coded_in_one_is_one_line_under_way():
+    session = Session(NumberedInBlocks(), reply=Reply.CIPHER)
+    session.receive(b"a\nb\nc\n", 0)
+    assert session.answer_next(10_000) == b"1 a\n2 b\n3 c\n"
+    session.receive(b"a\nb\nc\n", 0)
+    assert session.answer_next(0) == b"4 a\n"
+
+
+@pytest.mark.parametrize(
+    ("reply", "echo"), [(Reply.BOTH, b"b\r\n"), (Reply.CIPHER, b"")], ids=["both", "cipher"]
+)
+def test_a_session_in_a_thread_can_be_given_up(reply, echo):
+    """WIRE, wrong: "a line takes longer to code than the coding time"."""
+
+    class GivenUp:
+        """Is given up while it codes the second line."""
+
+        def encrypt(self, body: bytes) -> bytes:
+            if body == b"b":
+                given_up.append(session.given_up("takes too long"))
+            return body
+
+    given_up: list[tuple[Session, bytes]] = []
+    session = Session(GivenUp(), reply=reply)
+    session.receive(b"a\nb\r\nc\n", 0)
+    session.answer_next(0)
+    session.answer_next(0)
+    [(other, sent)] = given_up
+    assert sent == echo + b"!error: this line takes too long; closing the connection\r\n"
+    assert (other.closed, other.lines, other.has_more) == (Closed.CODING_TIMEOUT, 2, False)
+    assert other.receive(b"d\n") == b""
+    # What the thread does then is of the first one alone.
+    assert session.answer_next(0).endswith(b"c\n")
+    assert other.lines == 2
 
 
 # Transforms that take blocks.

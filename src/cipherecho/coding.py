@@ -211,11 +211,11 @@ class Coder:
 
     __slots__ = (
         "_cipher",
-        "_in_stretches",
         "_keeps_state",
         "_longest",
         "_starts_afresh",
         "_transform",
+        "in_stretches",
         "table",
     )
 
@@ -225,7 +225,8 @@ class Coder:
         self._longest = longest
         self.table = table_of(cipher)
         """The whole of the cipher, if it is a substitution."""
-        self._in_stretches = codes_stretches(cipher) and not each_line_afresh
+        self.in_stretches = codes_stretches(cipher) and not each_line_afresh
+        """Whether :meth:`code_stretch` may be worth a call."""
         self._keeps_state = stateful and not each_line_afresh
         self._starts_afresh = stateful and each_line_afresh
         self._transform: Transform | None = None
@@ -253,7 +254,7 @@ class Coder:
             if len(text) < _LONG_TEXT:
                 return text.translate(self.table)
             return bytearray(text).translate(self.table)
-        if not self._in_stretches:
+        if not self.in_stretches:
             return None
         before: Transform | None = None
         try:
@@ -330,7 +331,10 @@ class Coder:
         # back worth its time.
         may_misend = b"\r" in body and ending == b"\n"
         before = snapshot(self._transform) if may_misend and self._keeps_state else None
-        coded = check_coded(body, self._transform(body))
+        coded = self._transform(body)
+        # Nearly always there is nothing to check any further, which costs a call.
+        if type(coded) is not bytes or b"\n" in coded or b"\r" in coded:
+            coded = check_coded(body, coded)
         if len(coded) > self._longest:
             raise self._too_long(body, coded)
         if may_misend and coded.endswith(b"\r"):

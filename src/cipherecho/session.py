@@ -15,6 +15,11 @@ The contract with clients is kept here: what a line is, what it is answered with
 happens to one that is too long or that the cipher rejects.  Above this layer stands the
 server, below it the ciphers, which it knows by the contract alone.
 
+It knows no clock either.  Whoever has one, and must not hold up others, says how much may be
+answered at a go: a **weight**, which is a line's bytes and :data:`LINE_WEIGHT` for itself.  It
+is asked after every few lines whether the time is over.
+What is left waits for :meth:`Session.resume`, or for a thread in :meth:`Session.answer_next`.
+
 How many lines a cipher is given at a time makes no difference to the client but for this: of
 lines that a :class:`~cipherecho.cipher.BlockTransform` fails at, nobody knows which one it was.
 The lines before them are answered; of them the first alone is, with an error line that says
@@ -33,7 +38,16 @@ from cipherecho.cipher import Cipher, InputError
 from cipherecho.coding import Coder, check_cipher, lines_of
 from cipherecho.printable import printable, shown
 
-__all__ = ["MAX_LINE", "Closed", "Reply", "Reset", "Session", "error_line", "longest_coded"]
+__all__ = [
+    "LINE_WEIGHT",
+    "MAX_LINE",
+    "Closed",
+    "Reply",
+    "Reset",
+    "Session",
+    "error_line",
+    "longest_coded",
+]
 
 # Generous for text, and small enough for a thousand clients that all send lines
 # without an end. (asyncio.StreamReader: 64 KiB; HAProxy: 16 KiB; Postfix: 2 KiB.)
@@ -53,6 +67,13 @@ _PIECE_BYTES = 1 << 14
 
 # What a line takes beside its bytes while it waits: an object of Python, and its place in a list.
 _LINE_BYTES = 41
+# So many lines are answered between two questions whether the time is over. Where a clock is
+# asked, that takes up to a microsecond.
+_LINES_AT_ONCE = 8
+
+LINE_WEIGHT = 64
+"""What coding a line costs beside its bytes, in bytes.  A function in Python that does nothing
+takes as long as one that codes some dozens of bytes by a table or by regular expressions."""
 
 # A reason is cut before what happens next is added to it, or that would be cut off.
 _LONGEST_REASON = 240
@@ -85,6 +106,9 @@ class Closed(StrEnum):
     END_OF_INPUT = "end of input"
     LINE_TOO_LONG = "line too long"
     CIPHER_FAILED = "cipher failed"
+    CODING_TIMEOUT = "coding timeout"
+    NO_WORKER = "no worker left"
+    SOURCE_STUCK = "source stuck"
     BY_SERVER = "closed by the server"
 
 
@@ -115,6 +139,7 @@ class Session:
         "_echo_table",
         "_echoes",
         "_ended",
+        "_in_hand",
         "_is_filter",
         "_longest",
         "_on_rejected",
@@ -122,11 +147,14 @@ class Session:
         "_pending",
         "_pending_bytes",
         "_rest",
+        "_together",
+        "_whole",
         "closed",
         "failure",
         "has_more",
         "lines",
         "rejected",
+        "weight",
     )
 
     def __init__(
@@ -169,9 +197,11 @@ class Session:
     def _begin(self) -> None:
         # Objects for these two are made when they are needed: thousands of clients are idle.
         self._rest: bytes | bytearray = b""  # of a line that has begun
-        # Complete lines without LF, or pieces of whole lines with it; the next one last.
-        self._pending: list[bytes] | None = None
+        self._pending: list[bytes] | None = None  # lines without LF; the next one last
         self._pending_bytes = 0  # of all of them when the first was not answered yet
+        self._whole = b""  # and, after those, whole lines with it
+        self._in_hand = (b"", 0)  # what answer_next began with, and the lines before it
+        self._together = 1  # how many lines are coded in one
         self._overlong = False  # the line after those is too long
         self._ended = False  # the last of those had no ending, and nothing comes after it
         self.has_more = False
@@ -185,6 +215,8 @@ class Session:
         need not look for lines counts none)."""
         self.rejected = 0
         """How many lines the cipher rejected."""
+        self.weight = 0
+        """The weight of all lines that were answered, but for those of a table."""
 
     @property
     def has_begun_line(self) -> bool:
@@ -196,17 +228,33 @@ class Session:
         """How much memory is taken by what was received and is not answered, in bytes.
 
         That of a line that has begun, and of those that :meth:`resume` has more to send for.
+        This may be asked while a thread is in :meth:`answer_next`.
         """
         held = getsizeof(self._rest) if self._rest else 0
-        if self._pending:
-            held += self._pending_bytes + _LINE_BYTES * len(self._pending)
-        return held
+        if pending := self._pending:
+            held += self._pending_bytes + _LINE_BYTES * len(pending)
+        return held + len(self._whole)
 
-    def receive(self, data: bytes) -> bytes:
+    @property
+    def due(self) -> int:
+        """The weight of the next line that waits to be answered; 0 if none does."""
+        if self._pending:
+            return LINE_WEIGHT + len(self._pending[-1])
+        return LINE_WEIGHT + self._whole.find(b"\n") if self._whole else 0
+
+    def receive(
+        self, data: bytes, most: float = inf, is_over: Callable[[], bool] | None = None
+    ) -> bytes:
         """Return what to send for `data`, however it was cut on its way.
 
         To be called when :attr:`has_more` is False, like :meth:`end`.  What comes after
         the session is closed is discarded.
+
+        Args:
+          data: what came.
+          most: the most weight to be answered now.  The cipher is not called for more, nor at
+            all if the next line alone weighs more.  A table always answers everything.
+          is_over: asked after every few lines, and when it says so, no other one is answered.
         """
         if self.closed:
             return b""
@@ -234,24 +282,26 @@ class Session:
             self._rest = b""
         if complete < len(data):
             self._begin_line(data[complete:])
-        if longest <= self._longest or not self._holds_overlong(block):
-            coded = self._coder.code_stretch(block)
-            if coded is not None:
-                reply = self._answer_block(block, coded)
-                return reply + self.resume() if self._overlong else reply
-            if block.find(b"\n") < len(block) - 1 and self._coder.takes_blocks():
-                self._pending = _pieces(block)
-                self._pending_bytes = len(block)
-                return self.resume()
-        lines = block.split(b"\n")
-        lines.pop()  # nothing, after the last LF
-        self._queue(lines)
-        return self.resume()
+        if longest > self._longest and self._holds_overlong(block):
+            lines = block.split(b"\n")
+            lines.pop()  # nothing, after the last LF
+            self._queue(lines)
+        elif self._coder.table is None:
+            weight = len(block) + LINE_WEIGHT - 1
+            if weight <= most and block.find(b"\n") == len(block) - 1 and not self._overlong:
+                self.weight += weight
+                return self._answer(block[:-1])
+            self._whole = block
+        else:
+            reply = self._answer_block(block, self._coder.code_stretch(block) or b"")
+            return reply + self.resume() if self._overlong else reply
+        return self.resume(most, is_over)
 
-    def end(self) -> bytes:
+    def end(self, most: float = inf, is_over: Callable[[], bool] | None = None) -> bytes:
         """Return what to send when the client will send no more.
 
-        A rest without an ending is answered as though it had ended in LF.
+        A rest without an ending is answered as though it had ended in LF.  `most` and
+        `is_over` are as in :meth:`receive`.
         """
         if self.closed:
             return b""
@@ -261,47 +311,130 @@ class Session:
         self._ended = True
         self._queue([bytes(self._rest)])
         self._rest = b""
-        return self.resume()
+        return self.resume(most, is_over)
 
-    def resume(self) -> bytes:
-        """Return more of what to send, as long as :attr:`has_more`."""
-        reply: list[bytes] = []
+    def resume(self, most: float = inf, is_over: Callable[[], bool] | None = None) -> bytes:
+        """Return more of what to send, as long as :attr:`has_more`.
+
+        `most` and `is_over` are as in :meth:`receive`; if `most` is less than :attr:`due`,
+        nothing is answered.
+        """
+        return self._answer_some(most, _MOST_LINES, _MOST_LINES, is_over)
+
+    def answer_next(self, most: float) -> bytes:
+        """Answer the next line whatever it weighs, and return what to send for it.
+
+        What a cipher codes in one is answered in one, up to the weight `most`.
+
+        This may be called in a thread.  Until it has returned, nothing else of the session may
+        be, but for :meth:`given_up`.
+        """
+        self._together = 1
+        if self._pending:
+            first = self._pending[-1] + b"\n"
+        else:
+            first = self._whole[: self._whole.find(b"\n") + 1]
+        self._in_hand = first, self.lines
+        return self._answer_some(max(most, self.due), 1, _MOST_LINES)
+
+    def given_up(self, message: str) -> tuple[Session, bytes]:
+        """Return a closed session instead of this one, and what to send last.
+
+        For when :meth:`answer_next` does not return: whatever comes of it is lost with this
+        session.  The line that it was called for gets its echo and an error line.  The message
+        says what is wrong with the line; what happens next is added to it.
+        """
+        line, lines = self._in_hand
+        together = self._together
+        which = "this line" if together == 1 else f"one of these {together} lines"
+        other = self.fresh()
+        other.lines, other.rejected = lines + 1, self.rejected
+        error = other._close(Closed.CODING_TIMEOUT, f"{which} {message}", _ending_of(line))
+        return other, line + error if self._echoes else error
+
+    def _answer_some(
+        self,
+        most: float,
+        most_lines: int,
+        most_in_one: int,
+        is_over: Callable[[], bool] | None = None,
+    ) -> bytes:
+        """Answer lines of the weight `most`: so many one by one, or so many in a block."""
+        replies: list[bytes] = []
         size = 0
-        last = self.lines + _MOST_LINES
-        # Either pieces, or lines without LF.
-        in_pieces = bool(self._pending and self._pending[-1].endswith(b"\n"))
-        while self._pending and self.lines < last and size < _MOST_BYTES:
-            if in_pieces:
-                answer = self._answer_piece(self._pending.pop(), last - self.lines)
+        last = self.lines + most_lines
+        heaviest = self.weight + most
+        while self.lines < last and size < _MOST_BYTES:
+            if self._pending:
+                if self.weight + self.due > heaviest:
+                    break
+                lines = last - self.lines
+                size += self._answer_lines(replies, heaviest, lines, _MOST_BYTES - size, is_over)
+            elif self._whole and self.weight + self.due <= heaviest:
+                answer = self._answer_whole(heaviest - self.weight, most_in_one)
+                replies.append(answer)
+                size += len(answer)
+                most_in_one = last - self.lines
             else:
-                answer = self._answer(self._pending.pop())
-                if self._ended and not self._pending and self._is_filter:
-                    answer = answer.removesuffix(b"\n")
-            reply.append(answer)
-            size += len(answer)
-        self.has_more = bool(self._pending)
+                break
+            if is_over is not None and is_over():
+                break
+        self.has_more = bool(self._pending or self._whole)
         if not self.has_more and not self.closed:
             self._pending = None
             if self._overlong:
                 message = f"got a line of more than {self._longest} bytes, expected at most that"
-                reply.append(self._close(Closed.LINE_TOO_LONG, message))
+                replies.append(self._close(Closed.LINE_TOO_LONG, message))
             elif self._ended:
                 self.closed = Closed.END_OF_INPUT
-        return b"".join(reply)
+        return b"".join(replies)
 
-    def close(self, message: str) -> bytes:
+    def _answer_lines(
+        self,
+        replies: list[bytes],
+        heaviest: float,
+        most_lines: int,
+        most_bytes: int,
+        is_over: Callable[[], bool] | None,
+    ) -> int:
+        """Answer lines one by one, as many as each of these bounds allows.
+
+        Adds to `replies`, and returns how many bytes those are.
+        """
+        pending, answer = self._pending, self._answer
+        assert pending is not None
+        left, weight, size = heaviest - self.weight, 0, 0
+        for number in range(min(most_lines, len(pending))):
+            line = pending[-1]
+            heavier = weight + len(line) + LINE_WEIGHT
+            if heavier > left or (is_over and not (number + 1) % _LINES_AT_ONCE and is_over()):
+                break
+            weight = heavier
+            pending.pop()
+            reply = answer(line)
+            replies.append(reply)
+            size += len(reply)
+            if size >= most_bytes or self.closed:
+                break
+        self.weight += weight
+        if self._ended and self._is_filter and not self.closed:
+            replies[-1] = replies[-1].removesuffix(b"\n")
+        return size
+
+    def close(self, message: str, why: Closed = Closed.BY_SERVER) -> bytes:
         """Return an error line to send last; empty if the session is closed already.
 
         The message says what was given and what was expected; what happens next is
         added to it.  Lines that were received and not answered are dropped.
         """
-        return b"" if self.closed else self._close(Closed.BY_SERVER, message)
+        return b"" if self.closed else self._close(why, message)
 
     def drop(self, why: Closed = Closed.BY_SERVER) -> None:
         """Close the session without a word; lines that are not answered are dropped."""
         self.closed = why
         self.has_more = False
         self._pending = None
+        self._whole = b""
         self._rest = b""
 
     def _begin_line(self, data: bytes) -> None:
@@ -346,20 +479,51 @@ class Session:
         # look at one byte after the other.
         lines = BytesIO(block).readlines()
         self.lines += len(lines)
+        self.weight += len(block) + (LINE_WEIGHT - 1) * len(lines)
         if not self._echoes:
             return bytes(coded)
         return _interleaved(lines, BytesIO(coded).readlines())
 
-    def _answer_piece(self, piece: bytes, most: int) -> bytes:
-        """Answer the first `most` lines of whole lines; the others are pending again."""
-        lines, endings = lines_of(piece)
-        if len(lines) > most:
-            assert self._pending is not None
-            self._pending.append(b"".join(lines[most:]))
-            piece = b"".join(lines[:most])
-            lines, endings = lines_of(piece)
-        if endings is None or len(lines) == 1:
-            return b"".join(self._answer(line[:-1]) for line in lines if not self.closed)
+    def _answer_whole(self, most: float, most_lines: int) -> bytes:
+        """Answer the first of the whole lines, in one, if the cipher can do that.
+
+        If not, nothing is answered, and they are pending one by one.
+        """
+        text, end = self._whole, 0
+        if text.find(b"\n") < len(text) - 1:
+            if self._coder.in_stretches:
+                end = _end_within(text, most)
+                stretch, self._whole = text[:end], text[end:]
+                self._together = stretch.count(b"\n")
+                coded = self._coder.code_stretch(stretch)
+                if coded is not None:
+                    return self._answer_block(stretch, coded)
+                self._together = 1
+            elif self._coder.takes_blocks():
+                end = _end_within(text, most, _PIECE_BYTES)
+                piece = text[:end]
+                lines, endings = lines_of(piece)
+                if len(lines) > most_lines:
+                    piece = b"".join(lines[:most_lines])
+                    end = len(piece)
+                    lines, endings = lines_of(piece)
+                self._whole = text[end:]
+                if endings is not None and len(lines) > 1:
+                    self._together = len(lines)
+                    return self._answer_piece(piece, lines, endings)
+        if end:
+            text = text[:end]
+        else:
+            self._whole = b""
+        self._pending_bytes = len(text)
+        self._pending = text.split(b"\n")
+        self._pending.pop()  # nothing, after the last LF
+        self._pending.reverse()
+        return b""
+
+    def _answer_piece(self, piece: bytes, lines: list[bytes], endings: bytes) -> bytes:
+        """Answer whole lines by one call of the cipher."""
+        self.weight += len(piece) + (LINE_WEIGHT - 1) * len(lines)
         try:
             coded, coded_lines, reasons = self._coder.code_block(piece, lines, endings)
         except BaseException as failure:
@@ -408,18 +572,17 @@ class Session:
         return error_line(f"{printable(message, _LONGEST_REASON)}; {then}", ending)
 
 
-def _pieces(block: bytes) -> list[bytes]:
-    """Return `block` cut where lines end, the first piece last."""
-    pieces = []
-    begin = 0
-    while begin < len(block):
-        end = begin + _PIECE_BYTES
-        if end < len(block):
-            end = block.rfind(b"\n", begin, end) + 1 or block.find(b"\n", end) + 1
-        pieces.append(block[begin:end])
-        begin = end
-    pieces.reverse()
-    return pieces
+def _end_within(text: bytes, most: float, longest: float = inf) -> int:
+    """Return where lines of `text` end: the first one, or the last within weight and length."""
+    end = int(min(len(text), most, longest))
+    if end < len(text):
+        end = text.rfind(b"\n", 0, end) + 1
+    while end:
+        weight = end + (LINE_WEIGHT - 1) * text.count(b"\n", 0, end)
+        if weight <= most:
+            return end
+        end = text.rfind(b"\n", 0, int(end * most / weight)) + 1
+    return text.find(b"\n") + 1
 
 
 def _interleaved(lines: list[bytes], coded_lines: list[bytes]) -> bytes:
