@@ -449,7 +449,7 @@ def ends_soon(server: Server) -> None:
     assert "shutdown took longer than 0.2 s" in server.stderr
 
 
-# Answers a line with the number of lines that are coded at once.
+# Answers a line with the number of lines that are coded at once, but one never.
 CROWD = """
 import threading
 
@@ -460,6 +460,8 @@ class Crowd:
         self.inside = 0
 
     def encrypt(self, body):
+        if body == b"never":
+            threading.Event().wait()
         self.inside += 1
         threading.Event().wait(0.2)
         number = self.inside
@@ -474,6 +476,36 @@ def codes_one_at_a_time(server: Server) -> None:
         for client in clients:
             client.sendall(b"x\n")
         assert [receive_lines(client, 2) for client in clients] == [b"x\n1\n"] * 3
+
+
+def loses_its_workers(server: Server) -> None:
+    """Check what two lines that never end cost, of two sources, if there is one worker thread."""
+    [metrics] = re.findall("^metrics tcp(://.*)$", server.stdout, re.M)
+    [port] = re.findall(r"^listening tcp://127\.0\.0\.1:(\d+)$", server.stdout, re.M)
+
+    def ask_from(source: str, data: bytes) -> bytes:
+        address = ("127.0.0.1", int(port))
+        with socket.create_connection(address, PATIENCE, (source, 0)) as client:
+            return ask(client, data)
+
+    sources = [f"127.0.0.{n if sys.platform == 'linux' else 1}" for n in (2, 3, 4)]
+    for number, source in enumerate(sources[:2]):
+        assert get(f"http{metrics}/readyz") == 200
+        assert ask_from(source, b"never\n") == (
+            b"never\n!error: this line took longer than 0.5 s to code, expected less; "
+            b"closing the connection\n"
+        )
+        with urlopen(f"http{metrics}/metrics") as response:  # noqa: S310
+            assert b"workers_written_off{" in (text := response.read())
+            assert f"}} {number + 1}.0\n".encode() in text.partition(b"workers_written_off{")[2]
+        if sys.platform != "linux":
+            return  # it takes another source, and other systems have one address of their own
+        if not number:
+            assert ask_from(sources[2], b"x\n") == b"x\n1\n"
+    assert get(f"http{metrics}/readyz") == 503
+    assert b"\n!error: got a line when 2 before it" in b"\n" + ask_from(sources[2], b"x\n")
+    server.wait_for_record("no worker thread is left for the cipher Crowd")
+    assert server.stop() == 0
 
 
 def has_no_epoll_set(server: Server) -> None:
@@ -607,6 +639,17 @@ SETTINGS = [
         ("1",),
         codes_one_at_a_time,
         others={"CIPHERECHO_CIPHER": "crowd"},
+    ),
+    Setting(
+        "--coding-timeout",
+        ("0.5",),
+        loses_its_workers,
+        listeners=2,
+        others={
+            "CIPHERECHO_CIPHER": "crowd",
+            "CIPHERECHO_MAX_WORKERS": "1",
+            "CIPHERECHO_METRICS": "tcp://127.0.0.1:0",
+        },
     ),
     Setting("--idle-timeout", ("0.2",), gives_up(b"", b"got nothing for 0.2 s")),
     Setting("--line-timeout", ("0.2",), gives_up(b"a", b"got no end of the line for 0.2 s")),

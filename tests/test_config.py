@@ -186,6 +186,7 @@ SETTINGS = [
     limit("accept-rate", 0.5),
     limit("accept-burst", 99),
     limit("max-workers", 99),
+    limit("coding-timeout", 2.5),
     limit("handshake-timeout", 0.5),
     limit("idle-timeout", inf),
     limit("line-timeout", 0.5),

@@ -21,6 +21,7 @@ from cipherecho.limits import Limits
 from cipherecho.pace import Pace
 from cipherecho.rot13 import Rot13
 from cipherecho.session import Session
+from cipherecho.tally import Tally
 from cipherecho.workers import Workers
 from tests.ciphers import Faulty, Held
 
@@ -40,8 +41,9 @@ class Served:
         self.failures: list[BaseException] = []
         self.ended = trio.Event()
         self.session = Session(cipher, max_line=limits.max_line)
-        self.workers = Workers(1)
-        terms = Terms(limits, Pace(cipher), self.workers, self.failures.append)
+        pace = Pace(cipher)
+        self.workers = Workers(limits, pace, Tally())
+        terms = Terms(limits, pace, self.workers, self.failures.append)
         self.task = ConnectionTask(Connection(self.session, terms, "peer"), self.server)
 
     async def run(self) -> None:

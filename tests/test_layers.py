@@ -70,7 +70,8 @@ ROWS = {
     "session": row("cipher", "coding", "printable"),
     # The server: it knows sessions, and no registry and no command line.
     "limits": row("session"),
-    "pace": Row(frozenset({"cipher", "coding"}), not_standard=SOCKETS),
+    "pace": Row(frozenset({"chain", "cipher", "coding"}), not_standard=SOCKETS),
+    "turns": server_side(),
     "allocation": row(),
     "signals": Row(not_standard=SOCKETS),
     "descriptors": row(),
@@ -93,11 +94,13 @@ ROWS = {
     "listeners": server_side("activation", "endpoint", "sockets", "tls", "variables"),
     "certificate_holder": row(),
     "tls_socket": Row(frozenset({"certificate_holder"}), frozenset({"trio"}), frozenset()),
-    "workers": server_side(),
+    "workers": server_side("recurring", "tally"),
     "client": row(),
-    "connection": server_side("buffers", "client", "sources", "tally", "tls_socket", "workers"),
+    "connection": server_side(
+        "buffers", "client", "sources", "tally", "tls_socket", "turns", "workers"
+    ),
     "connection_task": server_side("client", "connection", "sockets"),
-    "express_lane": server_side("buffers", "connection", "recurring", "sockets"),
+    "express_lane": server_side("buffers", "connection", "recurring", "sockets", "workers"),
     # Who is let in, and how they have to begin.
     "handshakes": server_side("client", "sources"),
     "admission": server_side(

@@ -47,6 +47,7 @@ def tally() -> Tally:
     made.refused = Counter({"full": 3, "source rate": 4, "source full": 0})
     made.closed = Counter({"end of input": 5, "idle": 1})
     made.empty = 4
+    made.workers_written_off = 2
     made.seconds = 12.5
     made.ended.add(lines=100, rejected=7, received=2600, sent=5200)
     made.open = lambda: [Connection(10), Connection(20)]
@@ -90,6 +91,7 @@ def test_every_number_of_a_tally_is_told() -> None:
         'cipherecho_connections_closed_total{reason="end of input",service="main"}': 5,
         'cipherecho_connections_closed_total{reason="idle",service="main"}': 1,
         'cipherecho_connections_empty_total{service="main"}': 4,
+        'cipherecho_workers_written_off{service="main"}': 2,
         'cipherecho_connection_seconds_total{service="main"}': 12.5,
         # 100 of those that ended; 10 and 20 of those that are open, 1 rejected of each.
         'cipherecho_lines_total{service="main"}': 130,
@@ -186,7 +188,7 @@ def test_the_reader_has_the_form_that_it_asks_for(accept: str, media_type: str) 
     ours = {one.name: one.type for one in families if one.name.startswith("cipherecho_")}
     assert ours["cipherecho_connections_open"] == "gauge"
     assert ours["cipherecho_lines"] == "counter"
-    assert len(ours) == 15
+    assert len(ours) == 16
 
 
 def test_a_long_field_takes_no_long_time() -> None:

@@ -97,6 +97,17 @@ async def test_the_loop_lives_as_long_as_it_answers() -> None:
     assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
+async def test_a_server_without_a_worker_is_not_ready() -> None:
+    services = {"one": Watched(Tally()), "two": Watched(Tally())}
+    async with watched(services=services) as endpoint:
+        services["two"].tally.no_worker_left = True
+        response = await ask(endpoint, "/readyz")
+        assert (response.status, response.body) == (503, b"no worker thread is left: two\n")
+        assert b"\ncipherecho_ready 0.0\n" in (await ask(endpoint, "/metrics")).body
+        services["two"].tally.no_worker_left = False
+        assert (await ask(endpoint, "/readyz")).status == 200
+
+
 async def test_a_server_that_drains_is_not_ready() -> None:
     ready = True
     async with watched(ready=lambda: ready) as endpoint:
@@ -167,7 +178,7 @@ async def reply(*chunks: bytes) -> bytes:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send)
         nursery.start_soon(receive)
-        await answer(server, METRICS, lambda: True)
+        await answer(server, METRICS, lambda: "")
         await server.aclose()
     return bytes(received)
 
@@ -261,7 +272,7 @@ async def test_one_that_goes_away_is_told_nothing_more(begun: bytes) -> None:
     await client.send_all(begun)
     await client.aclose()
     with trio.fail_after(PATIENCE):
-        await answer(server, METRICS, lambda: True)
+        await answer(server, METRICS, lambda: "")
 
 
 @pytest.mark.parametrize("seconds_between_bytes", [1, 9, 100])
@@ -278,7 +289,7 @@ async def test_a_slow_request_is_bounded_in_time(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(dribble)
         begin = trio.current_time()
-        await answer(server, METRICS, lambda: True)
+        await answer(server, METRICS, lambda: "")
         assert trio.current_time() - begin == pytest.approx(10)
         nursery.cancel_scope.cancel()
 
@@ -288,7 +299,7 @@ async def test_one_that_does_not_read_is_bounded_in_time(autojump_clock: trio.ab
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.send_all, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         begin = trio.current_time()
-        await answer(server, METRICS, lambda: True)
+        await answer(server, METRICS, lambda: "")
         assert trio.current_time() - begin == pytest.approx(10)
 
 

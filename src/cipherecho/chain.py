@@ -21,7 +21,7 @@ from cipherecho.coding import (
     taken_back,
 )
 
-__all__ = ["NoInverseError", "chain", "inverse"]
+__all__ = ["NoInverseError", "chain", "inverse", "name_of"]
 
 
 class NoInverseError(ValueError):
@@ -88,6 +88,20 @@ def inverse(cipher: Cipher) -> Cipher:
     if not callable(getattr(cipher, "decryptor" if stateful else "decrypt", None)):
         raise NoInverseError(f"{type(cipher).__name__} can only encrypt")
     return _StatefulInverse(cipher) if stateful else _StatelessInverse(cipher)
+
+
+def name_of(cipher: Cipher) -> str:
+    """Return what a cipher is called in the log: the types of its stages.
+
+    >>> from cipherecho.rot13 import Rot13
+    >>> name_of(Rot13())
+    'Rot13'
+    """
+    if isinstance(cipher, _Chain):
+        return ", ".join(map(name_of, cipher.stages))
+    if isinstance(cipher, _StatelessInverse | _StatefulInverse):
+        return f"-{name_of(cipher.original)}"
+    return type(cipher).__name__
 
 
 # What decrypt and decryptor are is known by looking, not by type: they are

@@ -24,7 +24,8 @@ from cipherecho.session import Session, error_line
 from cipherecho.sources import source_named
 from cipherecho.tally import Tally, Traffic
 from cipherecho.tls_socket import TlsSocket
-from cipherecho.workers import Workers
+from cipherecho.turns import Turns
+from cipherecho.workers import Job, Workers
 
 __all__ = ["RECEIVE_BYTES", "Connection", "SocketConnection", "Terms", "why_broken"]
 
@@ -64,6 +65,8 @@ class Terms:
     """What they hold in memory is counted there, with what those of other servers do."""
     dismiss: Callable[[Any], None] = lambda connection: None
     """Called with one that is dismissed, for whoever drives it to end it; raises nothing."""
+    turns: Turns = field(default_factory=Turns)
+    """When their tasks may code in the event loop."""
 
 
 class Connection:
@@ -84,6 +87,7 @@ class Connection:
         "counted",
         "is_dismissed",
         "is_in_reply",
+        "job",
         "peer",
         "received",
         "reply",
@@ -92,6 +96,7 @@ class Connection:
         "subject",
         "terms",
         "waiting_since",
+        "worked_until",
     )
 
     def __init__(self, session: Session, terms: Terms, peer: str) -> None:
@@ -114,6 +119,10 @@ class Connection:
         """How many bytes of memory :attr:`Terms.buffers` has it down for."""
         self.is_dismissed = False
         """Whether it has to go, as all together hold too much; then it holds nothing."""
+        self.job: Job | None = None
+        """What a worker thread does for it now."""
+        self.worked_until = 0.0
+        """Until when the workers' queue reckons that it had its share of them."""
         self._started = self.waiting_since
         self._has_ended = False
         self._line_number = 0

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
-from functools import partial
 from math import inf
+from time import perf_counter
 
 import trio
 
@@ -34,6 +34,12 @@ _QUIET_SECONDS = 0.05
 
 # At shutdown, a client that never pauses is read from for so long.
 _LAST_CALL_SECONDS = 0.5
+
+
+# What is coded in turns is sent together, if that is so little and took no longer: a send for each
+# would cost a fiftieth more, and nobody notices that it comes so much later.
+_SENT_AT_ONCE_BYTES = 1 << 18
+_SENT_AT_ONCE_SECONDS = 0.02
 
 
 class _State(Enum):
@@ -69,7 +75,6 @@ class ConnectionTask:
         until_quiet: Socket | None = None,
     ) -> None:
         self._connection = connection
-        self._session = connection.session
         self._terms = connection.terms
         self._stream = stream
         self._until_quiet = until_quiet
@@ -92,6 +97,10 @@ class ConnectionTask:
         except trio.Cancelled:
             self._connection.tell_end("cut")
             raise
+        finally:
+            if self._connection.job is not None:
+                self._connection.job.abandon()
+                self._connection.job = None
         if reason:
             self._connection.tell_end(reason)
         return not reason
@@ -105,8 +114,8 @@ class ConnectionTask:
 
     def dismiss(self) -> None:
         """Go on no more, whatever the task waits for, since the connection is dismissed."""
-        if self._state is not _State.CODING:  # or the session is a thread's
-            self._session.drop()
+        if self._connection.job is None:  # or the session is a thread's
+            self._connection.session.drop()
         self._scope.cancel()
 
     async def _converse(self) -> str:
@@ -124,16 +133,17 @@ class ConnectionTask:
             return ""
         if outcome is _Next.ON and self._state is _State.SENDING:
             return "write timeout"
-        if self._session.closed is Closed.END_OF_INPUT:
-            return self._session.closed
-        if self._session.closed is not None:  # its error line is sent
+        session = self._connection.session
+        if session.closed is Closed.END_OF_INPUT:
+            return session.closed
+        if session.closed is not None:  # its error line is sent
             await close_gently(self._stream)
-            return self._session.closed
+            return session.closed
         if self._last_call < inf:
             await close_gently(self._stream)
             return "shutdown"
         reason, message = self._connection.why_input_ended()
-        last_words = self._session.close(message)
+        last_words = session.close(message)
         self._connection.sent += len(last_words)
         await close_gently(self._stream, last_words)
         return reason
@@ -151,8 +161,9 @@ class ConnectionTask:
         If that is to go on, the scope's time ran out in the instant when what it waited
         for came: that was in time, and needs a new scope to go on in.
         """
-        connection, session = self._connection, self._session
+        connection = self._connection
         while not self._scope.cancel_called:
+            session = connection.session  # which may be another one than before
             self._state = _State.RECEIVING
             connection.keep_bound(self._data or b"")
             if connection.is_dismissed:
@@ -166,12 +177,13 @@ class ConnectionTask:
                 connection.reply = b""
                 connection.is_in_reply = False
                 connection.waiting_since = trio.current_time()
+            elif connection.job is not None or session.has_more:
+                self._state = _State.CODING
+                self._scope.deadline = inf
+                connection.reply = await self._answer_more()
             elif self._data is not None:
                 data, self._data = self._data, None
-                coding = partial(session.receive, data) if data else session.end
-                connection.reply = await self._code(coding)
-            elif session.has_more:
-                connection.reply = await self._code(session.resume)
+                connection.reply = self._take_in(data)
             elif session.closed or trio.current_time() >= self._last_call:
                 return _Next.OVER
             elif self._is_quiet():
@@ -183,17 +195,53 @@ class ConnectionTask:
                 connection.waiting_since = trio.current_time()
         return _Next.ON
 
-    async def _code(self, coding: Callable[[], bytes]) -> bytes:
-        """Return what `coding` returns; a slow cipher is left to a worker thread."""
-        pace = self._terms.pace
+    def _take_in(self, data: bytes) -> bytes:
+        """Return the answer to what came, as far as it can be coded now; nothing at its end."""
+        session, pace = self._connection.session, self._terms.pace
         if pace.constant:
-            return coding()
-        if not pace.slow:
-            return pace.timed(coding)
-        self._state = _State.CODING
-        self._scope.deadline = inf
-        # If it never ends, neither the shutdown nor the end of the process waits for it.
-        return await self._terms.workers.run(partial(pace.timed, coding))
+            return session.receive(data) if data else session.end()
+        if self._terms.turns.must_wait:
+            return session.receive(data, 0) if data else session.end(0)
+        if data:
+            return self._timed(session.receive, data)
+        return self._timed(session.end)
+
+    async def _answer_more(self) -> bytes:
+        """Return what of the lines that wait is answered next, by a thread or in the loop.
+
+        If that is a thread, neither the shutdown nor the end of the process waits for it.
+        """
+        connection, terms = self._connection, self._terms
+        replies: list[bytes] = []
+        size = 0
+        send_by = perf_counter() + _SENT_AT_ONCE_SECONDS
+        while connection.job is None:
+            session = connection.session
+            if not terms.pace.constant and not terms.pace.fits(session):
+                if not replies:
+                    connection.job = terms.workers.submit(connection)
+                break
+            if terms.turns.must_wait:
+                if replies:
+                    break
+                await terms.turns.wait()
+            replies.append(self._timed(session.resume))
+            size += len(replies[-1])
+            if not session.has_more or size > _SENT_AT_ONCE_BYTES or perf_counter() > send_by:
+                break
+        if connection.job is not None:
+            replies.append(await connection.job.news())
+            if connection.job.finished:
+                connection.job = None
+                connection.waiting_since = trio.current_time()
+        return b"".join(replies)
+
+    def _timed(self, answering: Callable[..., bytes], *data: bytes) -> bytes:
+        begin = perf_counter()
+        try:
+            return self._terms.pace.answer(self._connection.session, answering, *data)
+        finally:
+            self._terms.turns.spend(perf_counter() - begin)
 
     def _is_quiet(self) -> bool:
         return (

@@ -36,6 +36,7 @@ from cipherecho.connection import RECEIVE_BYTES, SocketConnection, Terms, why_br
 from cipherecho.recurring import Failures
 from cipherecho.session import Closed
 from cipherecho.sockets import is_readable
+from cipherecho.workers import Job
 
 __all__ = ["ExpressLane", "has_express_lane"]
 
@@ -92,8 +93,6 @@ class ExpressLane:
         self._epoll = select.epoll()
         self._quiet: dict[int, SocketConnection] = {}  # by descriptor
         self._coding: set[SocketConnection] = set()  # those that a worker thread answers
-        self._all_coded = trio.Event()
-        self._cleared = False
         self._listeners: dict[int, tuple[Callable[[], bool], trio.Event]] = {}
         self._open = trio.CancelScope()
         self._turn_ends = 0.0
@@ -145,7 +144,8 @@ class ExpressLane:
         """Let a connection leave that is dismissed, wherever in the lane it is; raise nothing."""
         try:
             if connection in self._coding:
-                self._coding.discard(connection)  # and whatever the thread returns is lost
+                self._coding.discard(connection)
+                self._forget_job(connection)  # and whatever the thread returns is lost
                 self._leave(connection)
             elif self._quiet.get(connection.socket.fileno()) is connection:
                 connection.session.drop()
@@ -156,13 +156,17 @@ class ExpressLane:
     def clear(self) -> None:
         """Let all connections leave; nothing may enter any more, and :meth:`run` returns.
 
-        A connection that a worker thread answers leaves when that is done, and until then
-        it does not return.
+        A connection that a worker thread answers leaves with its job.
         """
-        self._cleared = True
         for connection in list(self._quiet.values()):
             try:
                 self._let_go(connection)
+            except BaseException as fault:
+                self._lose(connection, fault)
+        coding, self._coding = self._coding, set()
+        for connection in coding:
+            try:
+                self._leave(connection)
             except BaseException as fault:
                 self._lose(connection, fault)
         self._open.cancel()
@@ -177,8 +181,6 @@ class ExpressLane:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._forever, self._answer_ready)
                     nursery.start_soon(self._forever, self._look_for_timeouts)
-            if self._coding:
-                await self._all_coded.wait()
         finally:
             self._epoll.close()
             for connection in list(self):
@@ -265,17 +267,18 @@ class ExpressLane:
                 connection.waiting_since = now
                 size = len(data)
                 connection.received += size
-                if pace.slow:
-                    self._code_elsewhere(connection, data)
-                    continue
-                if pace.constant and data:
-                    reply = session.receive(data)
+                if pace.constant:
+                    reply = session.receive(data) if data else session.end()
+                elif data:
+                    reply = pace.answer(session, session.receive, data)
                 else:
-                    reply = pace.timed(session.receive, data) if data else pace.timed(session.end)
+                    reply = pace.answer(session, session.end)
                 if reply:
                     replies.append((connection, reply))
                     if size > SMALL_BYTES or connection.counted:
                         held.append(connection)
+                elif session.has_more:
+                    self._code_elsewhere(connection)
                 elif session.closed:
                     self._finish(connection)
                 else:
@@ -329,45 +332,43 @@ class ExpressLane:
         if buffers.bytes > buffers.most:
             buffers.relieve()
 
-    def _code_elsewhere(self, connection: SocketConnection, data: bytes) -> None:
+    def _code_elsewhere(self, connection: SocketConnection) -> None:
         """Have a worker thread answer what came, while nothing else may come."""
-        connection.count_held(data)  # for the session is the thread's from then on
-        session = connection.session
-        coding = partial(session.receive, data) if data else session.end
-        work = partial(self._terms.pace.timed, coding)
-        self._terms.workers.submit(work, partial(self._coded, connection))
+        connection.count_held()  # for the session is the thread's from then on
         descriptor = connection.socket.fileno()
         del self._quiet[descriptor]
         self._epoll.unregister(descriptor)
         self._coding.add(connection)
+        connection.job = self._terms.workers.submit(connection, partial(self._coded, connection))
+        if connection.job.finished:  # it was refused
+            self._coded(connection, connection.job)
 
-    def _coded(
-        self, connection: SocketConnection, reply: bytes, failure: BaseException | None
-    ) -> None:
+    def _coded(self, connection: SocketConnection, job: Job) -> None:
+        """Go on with a connection for which a worker thread has something."""
         if connection not in self._coding:
             return  # it was cut meanwhile
         try:
             self._coding.discard(connection)
-            connection.reply = reply
             connection.waiting_since = trio.current_time()
-            if failure is not None:
-                self._lose(connection, failure)
-            elif self._cleared or not self.enter(connection):
-                self._leave(connection)
-            else:
+            if not job.finished:
+                self._leave(connection)  # with the job
+                return
+            connection.job = None
+            connection.reply = job.take()
+            if self.enter(connection):
                 self._send_coded(connection)
                 self._count([connection])
+            else:
+                self._leave(connection)
         except BaseException as fault:
             self._lose(connection, fault)
-        if self._cleared and not self._coding:
-            self._all_coded.set()
 
     def _send_coded(self, connection: SocketConnection) -> None:
         """Go on with a connection as though it had been answered in place."""
         reply, connection.reply = connection.reply, b""
         if reply:
             self._send([(connection, reply)])
-        elif connection.session.closed:
+        elif connection.session.closed or connection.session.has_more:
             self._finish(connection)
 
     def _accept(self, descriptor: int) -> None:
@@ -422,11 +423,19 @@ class ExpressLane:
 
     def _cut(self, connection: SocketConnection) -> None:
         connection.tell_end("cut")
+        self._forget_job(connection)
         connection.leave()
+
+    @staticmethod
+    def _forget_job(connection: SocketConnection) -> None:
+        if connection.job is not None:
+            connection.job.abandon()
+            connection.job = None
 
     def _lose(self, connection: SocketConnection, fault: BaseException) -> None:
         """Forget a connection for which something was raised that must not be."""
         self._coding.discard(connection)
+        self._forget_job(connection)
         descriptor = connection.socket.fileno()
         if self._quiet.get(descriptor) is connection:
             del self._quiet[descriptor]

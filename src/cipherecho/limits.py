@@ -39,10 +39,17 @@ class Limits:
     """How many it may begin at once, after a time in which it began none."""
 
     max_workers: int = 8
-    """How many connections may have a slow cipher code for them at once, each in a worker
-    thread; the others wait for their turn.  A cipher in pure Python keeps the interpreter
-    for as long as :func:`sys.setswitchinterval` says: 0.2 ms under the command line, and
-    Python's 5 ms in a program of your own that does not set it."""
+    """How many worker threads code at once, if the cipher is slow; connections share them by
+    time.  A cipher in pure Python keeps the interpreter for as long as
+    :func:`sys.setswitchinterval` says: 0.2 ms under the command line, and Python's 5 ms in a
+    program of your own that does not set it.  There are as many more, at the most, if lines
+    take longer than the coding time."""
+
+    coding_timeout: float = 30
+    """How long a slow cipher may take for a line, in a worker thread.  A line that takes longer
+    costs its connection; the thread can't be ended, and another takes its place.  A quarter of
+    `max_workers` may be lost in that way by the lines of one source, which is refused then;
+    twice as many as `max_workers` in all, and then every line that needs one is."""
 
     handshake_timeout: float = 10
     """How long a client may take until its first line can come: for a PROXY header and the

@@ -175,7 +175,9 @@ class _Services(Collector):
         build.add_metric([__version__, platform.python_version()], 1)
         yield build
         ready = GaugeMetricFamily(
-            "cipherecho_ready", "1 if new clients are welcome, 0 if the server drains.", labels=[]
+            "cipherecho_ready",
+            "1 if new clients are welcome, 0 if the server drains or can't serve them.",
+            labels=[],
         )
         lost = CounterMetricFamily(
             "cipherecho_log_records_lost", "Records that did not get into the log.", labels=[]
@@ -287,6 +289,12 @@ _KINDS = (
         "connections_empty",
         "Connections that were served and have ended without a byte either way.",
         lambda of: of.tally.empty,
+    ),
+    _Kind(
+        GaugeMetricFamily,
+        "workers_written_off",
+        "Worker threads that still code a line whose time was up.",
+        lambda of: of.tally.workers_written_off,
     ),
     _Kind(
         CounterMetricFamily,

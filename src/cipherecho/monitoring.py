@@ -101,11 +101,21 @@ class _Watchers:
             "internal error on a request for metrics",
             "internal error again on a request for metrics",
         )
-        self._metrics = Metrics(services, ready, self._failures.report, records_lost, buffers)
+        self._services = services
         self._ready = ready
+        self._metrics = Metrics(
+            services, lambda: not self._unready(), self._failures.report, records_lost, buffers
+        )
         self._not_accepted = Seldom()
         # Where each comes from; the one that was heard of longest ago is the first.
         self._clients: dict[trio.CancelScope, Source | None] = {}
+
+    def _unready(self) -> str:
+        """Return why new clients are not welcome; nothing if they are."""
+        if not self._ready():
+            return "draining"
+        stuck = [name for name, one in self._services.items() if one.tally.no_worker_left]
+        return f"no worker thread is left: {', '.join(stuck)}" if stuck else ""
 
     async def accept(self, listener: trio.SocketListener) -> None:
         """Accept clients until cancelled, whatever happens."""
@@ -145,7 +155,7 @@ class _Watchers:
         try:
             with scope:
                 stream = trio.SocketStream(client)
-                await answer(stream, self._metrics, self._ready, partial(self._heard, scope))
+                await answer(stream, self._metrics, self._unready, partial(self._heard, scope))
         except (trio.Cancelled, KeyboardInterrupt):
             raise
         except BaseException as failure:
@@ -169,7 +179,7 @@ def _said(problem: Exception) -> str:
 async def answer(
     stream: trio.abc.HalfCloseableStream,
     metrics: Metrics,
-    ready: Callable[[], bool],
+    unready: Callable[[], str],
     heard: Callable[[], None] = lambda: None,
 ) -> None:
     """Answer one request; what the client does is never raised.
@@ -179,13 +189,13 @@ async def answer(
     Args:
       stream: the client's.
       metrics: what is said of ``/metrics``.
-      ready: returns what is said of ``/readyz``.
+      unready: returns what is said of ``/readyz``: why new clients are not welcome, or nothing.
       heard: called when the whole request has come.
     """
     with trio.move_on_after(_SECONDS):
         try:
             connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_MOST_BYTES)
-            if response := await _response(stream, connection, metrics, ready, heard):
+            if response := await _response(stream, connection, metrics, unready, heard):
                 await stream.send_all(response)
                 await close_gently(stream)
         except trio.BrokenResourceError:
@@ -196,7 +206,7 @@ async def _response(
     stream: trio.abc.ReceiveStream,
     connection: h11.Connection,
     metrics: Metrics,
-    ready: Callable[[], bool],
+    unready: Callable[[], str],
     heard: Callable[[], None],
 ) -> bytes:
     """Return the response to the one request of a connection; none if that does not come."""
@@ -209,7 +219,7 @@ async def _response(
     if not isinstance(event, h11.Request):
         return b""
     heard()
-    reply = _reply(event, metrics, ready)
+    reply = _reply(event, metrics, unready)
     return _encoded(connection, reply, without_body=event.method == b"HEAD")
 
 
@@ -221,7 +231,7 @@ class _Reply:
     tells_methods: bool = False
 
 
-def _reply(request: h11.Request, metrics: Metrics, ready: Callable[[], bool]) -> _Reply:
+def _reply(request: h11.Request, metrics: Metrics, unready: Callable[[], str]) -> _Reply:
     """Return what is said to a request of any method for any target."""
     authority = _BEFORE_PATH.match(request.target)
     path = request.target[authority.end() if authority else 0 :].partition(b"?")[0] or b"/"
@@ -240,9 +250,9 @@ def _reply(request: h11.Request, metrics: Metrics, ready: Callable[[], bool]) ->
     if path == b"/livez":
         return _Reply("alive\n")
     if path == b"/readyz":
-        if ready():
-            return _Reply("ready\n")
-        return _Reply("draining\n", HTTPStatus.SERVICE_UNAVAILABLE)
+        if why := unready():
+            return _Reply(f"{why}\n", HTTPStatus.SERVICE_UNAVAILABLE)
+        return _Reply("ready\n")
     accept = b",".join(value for name, value in request.headers if name == b"accept")
     body, media_type = metrics.exposition(accept.decode("latin-1"))
     return _Reply(body, media_type=media_type)

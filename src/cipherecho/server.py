@@ -141,10 +141,11 @@ class _Server:
         failures = Failures(
             "the cipher failed; this is a bug of its plugin", "the cipher failed again"
         )
+        pace = Pace(cipher)
         self._terms = Terms(
             limits,
-            Pace(cipher),
-            Workers(limits.max_workers),
+            pace,
+            Workers(limits, pace, tally),
             failures.report,
             tally,
             log_empty,

@@ -27,6 +27,9 @@ _CLOSED = (
     "end of input",
     "line too long",
     "cipher failed",
+    "coding timeout",
+    "no worker left",
+    "source stuck",
     "reset by the client",
     "TLS error",
     "buffers full",
@@ -86,6 +89,10 @@ class Tally:
         """Connections that were served and have ended, by why."""
         self.empty = 0
         """Those of them on which no byte went either way."""
+        self.workers_written_off = 0
+        """Worker threads that still code lines whose time was up."""
+        self.no_worker_left = False
+        """Whether those are all that there may be."""
         self.seconds = 0.0
         """How long those were open, together."""
         self.ended = Traffic()

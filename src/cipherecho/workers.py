@@ -1,26 +1,170 @@
-"""Threads for what would hold up the event loop: a bounded number, kept for the next call.
+"""Threads for what would hold up the event loop: a bounded number, shared out by time.
 
 Trio's own are made for anything; a call through one costs half as much again as the whole
-of answering a line.  These are made for many short calls: the loop puts what is to be done
+of answering a line.  These are made for many short jobs: the loop puts what is to be done
 into a queue, and what came of it comes back by the loop's own.
+
+A job is a connection's lines, one after the other, for some 50 ms.  Then its connection
+goes to the back of the queue, which is fair by time (start-time fair queueing: Goyal, Vin and
+Cheng, 1996): a connection's jobs are in it by the time that its earlier ones took, and
+one that comes anew is next.  As soon as somebody else is due, a job ends with the line under
+way.
+
+A line that takes longer than the coding time costs its connection, and the thread is written
+off, as nobody can end it; another takes its place.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Hashable
+from heapq import heappop, heappush
 from queue import SimpleQueue
-from typing import TypeAlias
+from time import perf_counter
+from typing import Protocol, TypeAlias
 
 import trio
 
-__all__ = ["Done", "Work", "Workers"]
+from cipherecho.limits import Limits
+from cipherecho.pace import Pace, usage
+from cipherecho.recurring import Seldom
+from cipherecho.session import Closed, Session
+from cipherecho.tally import Tally
 
-Work: TypeAlias = Callable[[], bytes]
-"""What a thread is to do."""
+__all__ = ["Job", "Workers"]
 
-Done: TypeAlias = Callable[[bytes, BaseException | None], None]
-"""Called in the event loop with what work returned, or with nothing and what it raised."""
+log = logging.getLogger("cipherecho")
+
+# For so long a job goes on with its connection's lines if nobody else is due: each job costs
+# some 0.1 ms for the way there and back.
+_JOB_SECONDS = 0.05
+
+# And for so long if somebody is.
+_SHORTEST_JOB_SECONDS = 0.002
+
+# How often jobs under way are looked at. What was coded when a job was looked at before, and is
+# not sent yet since the line after it takes its time, is sent: within 50 ms.
+_SECONDS_BETWEEN_LOOKS = 0.025
+
+# After so long without a job, there is no more looking.
+_IDLE_SECONDS = 1.0
+
+# One source may have this share of the threads that can be written off.
+_SOURCE_SHARE = 4
+
+
+_Refusal: TypeAlias = tuple[Closed, str]
+
+
+class _Connection(Protocol):
+    """What is asked of a connection whose lines are to be coded."""
+
+    session: Session
+    worked_until: float  # in the time that the queue counts
+
+    @property
+    def peer(self) -> str: ...
+
+    @property
+    def source(self) -> Hashable: ...
+
+
+class Job:
+    """Lines of one connection that a worker thread answers.
+
+    Args:
+      connection: whose they are.
+      notify: as in :meth:`Workers.submit`.
+    """
+
+    __slots__ = (
+        "_notify",
+        "_task",
+        "aged",
+        "connection",
+        "dearest",
+        "failure",
+        "finished",
+        "lines",
+        "lock",
+        "over",
+        "replies",
+        "seconds",
+        "seen",
+        "seen_since",
+        "session",
+        "source",
+        "start",
+        "wanted",
+        "written_off",
+    )
+
+    def __init__(self, connection: _Connection, notify: Callable[[Job], None] | None) -> None:
+        self.connection = connection
+        self.session = connection.session
+        self._notify = notify
+        self._task: trio.lowlevel.Task | None = None
+        self.finished = False
+        """Whether there is no more to come than what can be taken now."""
+        # What follows is for the workers alone. Of the loop's:
+        self.start = 0.0  # from when on it is due, in the time that the queue counts
+        self.wanted = True
+        self.aged = False  # whether there was something to be sent at the last look
+        self.seen = -1  # how many lines there were at the last look, and since when
+        self.seen_since = 0.0
+        self.source: Hashable = None  # whose thread was written off
+        # And of the thread that has it, the first four under the lock:
+        self.lock = threading.Lock()
+        self.replies: list[bytes] = []
+        self.lines = 0  # or pieces that were coded in one
+        self.over = False
+        self.written_off = False
+        self.seconds = 0.0
+        self.dearest = (0.0, 1)  # seconds and weight of the line that was that
+        self.failure: BaseException | None = None
+
+    def take(self) -> bytes:
+        """Return what is to be sent of what was coded since this was called last.
+
+        Raises what must not be raised while lines are coded, if something was.
+        """
+        with self.lock:
+            replies, self.replies = self.replies, []
+        self.aged = False
+        if self.failure is not None and self.finished:
+            raise self.failure
+        return b"".join(replies)
+
+    async def news(self) -> bytes:
+        """Return what :meth:`take` does, as soon as there is something or it has finished.
+
+        Nothing is notified of any more then.
+        """
+        self._notify = None
+        if not (self.replies or self.finished):
+            self._task = trio.lowlevel.current_task()
+
+            def cancelled(_: object) -> trio.lowlevel.Abort:
+                self._task = None
+                return trio.lowlevel.Abort.SUCCEEDED
+
+            await trio.lowlevel.wait_task_rescheduled(cancelled)
+        return self.take()
+
+    def abandon(self) -> None:
+        """Say that nobody waits for it any more; the line under way is its last."""
+        self.wanted = False
+
+    def tell(self) -> None:
+        """Tell whoever waits for it that there is something."""
+        if self._task is not None:
+            task, self._task = self._task, None
+            trio.lowlevel.reschedule(task)
+        elif self._notify is not None and self.wanted:
+            notify, self._notify = self._notify, None
+            notify(self)
 
 
 class Workers:
@@ -29,87 +173,290 @@ class Workers:
     They are started when they are first needed, and end with :meth:`close`.  One that is
     still at work then, or when the process ends, is not waited for.
 
+    There are `limits.max_workers` at the most, beside those that are written off, of which so
+    many have another in their place.  After that there are fewer, and at last none: then what
+    is submitted is refused, until one of them returns.  One source is refused when a
+    quarter of `limits.max_workers` are written off for its lines.
+
     Args:
-      most: how many there are at the most; what is submitted beyond that waits its turn.
+      limits: of these, `max_workers` and `coding_timeout`.
+      pace: how quick the cipher is that they run.
+      tally: where it is counted how many are written off.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._threads = 0
-        self._under_way = 0  # or waiting; like the above, the event loop's alone
-        self._queue: SimpleQueue[tuple[Work, Done] | None] = SimpleQueue()
+    def __init__(self, limits: Limits, pace: Pace, tally: Tally) -> None:
+        self._most = limits.max_workers
+        self._coding_timeout = limits.coding_timeout
+        self._most_of_source = max(1, limits.max_workers // _SOURCE_SHARE)
+        self._pace = pace
+        self._tally = tally
+        # What follows is the loop's alone.
+        self._threads = 0  # that are not written off
+        self._unfinished = 0  # jobs under way or waiting
+        self._stuck: Counter[Hashable] = Counter()  # threads written off, by source
+        self._is_watching = False
+        self._seldom = Seldom()
+        self._closed = False  # threads read it
+        # And what follows everybody's, under the lock.
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[float, int, Job]] = []  # a heap
+        self._submitted = 0
+        self._now = 0.0  # in the time that the queue counts: the start of what began last
+        self._under_way: set[Job] = set()
+        # One for each job that waits, for whichever thread is free. (A condition or a
+        # semaphore of Python's would take several times as long.)
+        self._tokens: SimpleQueue[None] = SimpleQueue()
 
-    def submit(self, work: Work, done: Done) -> None:
-        """Have `work` done by a thread, and `done` called in the event loop after it.
+    def submit(self, connection: _Connection, notify: Callable[[Job], None] | None = None) -> Job:
+        """Have lines answered that wait in a connection's session, and return the job.
 
-        If the loop has ended by then, `done` is not called any more.
+        Until the job has finished, nobody else may use the session.  The connection gets
+        another one, which is closed, if a line takes too long.  If no thread can be had for it,
+        the job has finished already, and the session is closed.
 
-        Raises:
-          RuntimeError: there is no thread, and the system allows none; nothing is done.
+        Args:
+          connection: whose lines they are.
+          notify: called in the event loop, once, when there is something to take after this has
+            returned; if it is not given, :meth:`Job.news` waits for that.
         """
-        if self._threads < min(self._under_way + 1, self._most):
-            self._start_thread()
-        self._under_way += 1
-        self._queue.put((work, done))
-
-    async def run(self, work: Work) -> bytes:
-        """Return what `work` returns, or raise what it raises, having had a thread do it.
-
-        When this is cancelled, the thread is left to itself and what it returns is lost.
-        """
-        task = trio.lowlevel.current_task()
-        came: list[tuple[bytes, BaseException | None]] = []
-        waits = True
-
-        def done(result: bytes, failure: BaseException | None) -> None:
-            if waits:
-                came.append((result, failure))
-                trio.lowlevel.reschedule(task)
-
-        def cancelled(_: object) -> trio.lowlevel.Abort:
-            nonlocal waits
-            waits = False
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        self.submit(work, done)
-        await trio.lowlevel.wait_task_rescheduled(cancelled)
-        [(result, failure)] = came
-        if failure is not None:
-            raise failure
-        return result
+        job = Job(connection, notify)
+        self._unfinished += 1
+        refusal = self._refusal_of(connection) or self._start_thread()
+        if refusal:
+            self._refuse(job, *refusal)
+            return job
+        with self._lock:
+            self._submitted += 1
+            job.start = max(self._now, connection.worked_until)
+            heappush(self._waiting, (job.start, self._submitted, job))
+        self._tokens.put(None)
+        if not self._is_watching:
+            self._is_watching = True
+            trio.lowlevel.spawn_system_task(self._watch)
+        return job
 
     def close(self) -> None:
         """Let the threads end; nothing may be submitted any more."""
+        self._closed = True
         for _ in range(self._threads):
-            self._queue.put(None)
+            self._tokens.put(None)
 
-    def _start_thread(self) -> None:
+    def _refusal_of(self, connection: _Connection) -> _Refusal | None:
+        """Return why a connection can't have a thread, if so."""
+        if self._tally.no_worker_left:
+            return Closed.NO_WORKER, (
+                f"got a line when {self._tally.workers_written_off} before it still take their "
+                "time, expected that a thread is left"
+            )
+        if self._stuck and (source := connection.source) is not None:
+            stuck = self._stuck[source]
+            if stuck >= self._most_of_source:
+                return Closed.SOURCE_STUCK, (
+                    f"got a line when {stuck} of your address still take more than "
+                    f"{self._coding_timeout:g} s, expected at most {self._most_of_source}"
+                )
+        return None
+
+    def _refuse(self, job: Job, reason: Closed, message: str) -> None:
+        self._unfinished -= 1
+        job.replies.append(job.session.close(message, reason))
+        job.finished = True
+
+    # Threads
+
+    def _start_thread(self) -> _Refusal | None:
+        """Start a thread if there can be one more and there are jobs for it."""
+        left = 2 * self._most - self._tally.workers_written_off
+        if self._threads >= min(self._unfinished, self._most, left):
+            return None
         token = trio.lowlevel.current_trio_token()
         thread = threading.Thread(
             target=self._work, args=(token,), name="cipherecho worker", daemon=True
         )
         try:
             thread.start()
-        except RuntimeError:  # the system allows no more
+        except RuntimeError as problem:  # the system allows no more
             if not self._threads:
-                raise
+                self._seldom.warn(
+                    "can't start a worker thread: %(problem)s", {"problem": str(problem)}
+                )
+                return Closed.NO_WORKER, "the system has no thread for this line, expected one"
         else:
             self._threads += 1
+        return None
 
     def _work(self, token: trio.lowlevel.TrioToken) -> None:
-        while job := self._queue.get():
-            work, done = job
-            result, failure = b"", None
+        stays = True
+        while stays:
+            self._tokens.get()
+            if self._closed:
+                return
+            with self._lock:
+                if not self._waiting:
+                    continue  # what was waiting is refused
+                _, _, job = heappop(self._waiting)
+                self._now = max(self._now, job.start)
+                self._under_way.add(job)
             try:
-                result = work()
+                self._do(job)
             except BaseException as raised:  # it is for whoever waits for it
-                failure = raised
+                job.failure = raised
+            with job.lock:
+                job.over = True
+            with self._lock:
+                self._under_way.discard(job)
+            stays = not job.written_off
             try:
-                token.run_sync_soon(self._hand_over, done, result, failure)
+                token.run_sync_soon(self._finish if stays else self._came_back, job)
             except trio.RunFinishedError:
                 return
-            del job, work, done, result, failure  # what is not needed is not kept
+            del job  # what is not needed is not kept
 
-    def _hand_over(self, done: Done, result: bytes, failure: BaseException | None) -> None:
-        self._under_way -= 1
-        done(result, failure)
+    def _do(self, job: Job) -> None:
+        """Answer a job's lines one after the other."""
+        used = usage()
+        try:
+            self._answer_lines(job)
+        finally:
+            # A pause of the machine is not the cipher's.
+            if used and (now := usage()) and now.waits == used.waits:
+                seconds, weight = job.dearest
+                job.dearest = min(seconds, now.seconds - used.seconds), weight
+
+    def _answer_lines(self, job: Job) -> None:
+        session, piece = job.session, self._pace.piece()
+        begin = before = perf_counter()
+        while True:
+            weight = session.weight
+            reply = session.answer_next(piece)
+            now = perf_counter()
+            with job.lock:
+                if job.written_off:
+                    return
+                job.replies.append(reply)
+                job.lines += 1
+            seconds, weight = now - before, session.weight - weight
+            if seconds * job.dearest[1] > job.dearest[0] * weight:
+                job.dearest = seconds, weight
+            before, job.seconds = now, now - begin
+            if not (session.has_more and job.wanted) or self._closed:
+                return
+            if job.seconds >= _JOB_SECONDS:
+                return
+            if job.seconds >= _SHORTEST_JOB_SECONDS and self._is_due_before(job):
+                return
+
+    def _is_due_before(self, job: Job) -> bool:
+        """Return whether somebody waits who is due before the next line of a job."""
+        with self._lock:
+            return bool(self._waiting) and self._waiting[0][0] < job.start + job.seconds
+
+    # What came of it, in the event loop
+
+    # What is raised in these would end the program, so it is left to the connection's own
+    # boundary, by Job.take.
+
+    def _finish(self, job: Job) -> None:
+        self._unfinished -= 1
+        try:
+            job.connection.worked_until = job.start + job.seconds
+            seconds, weight = job.dearest
+            if seconds > 0:
+                self._pace.learn(seconds, weight)
+        except BaseException as fault:
+            job.failure = fault
+        job.finished = True
+        job.tell()
+
+    async def _watch(self) -> None:
+        """Look at jobs under way as long as there are some, and a little longer."""
+        idle = 0.0
+        while idle < _IDLE_SECONDS and not self._closed:
+            await trio.sleep(_SECONDS_BETWEEN_LOOKS)
+            idle = 0 if self._unfinished else idle + _SECONDS_BETWEEN_LOOKS
+            self._look()
+        self._is_watching = False
+
+    def _look(self) -> None:
+        now = trio.current_time()
+        with self._lock:
+            under_way = list(self._under_way)
+        for job in under_way:
+            if job.seen != job.lines:
+                job.seen, job.seen_since = job.lines, now
+            elif now - job.seen_since >= self._coding_timeout:
+                self._write_off(job)
+                continue
+            if job.aged:
+                job.tell()
+            job.aged = bool(job.replies)
+
+    def _write_off(self, job: Job) -> None:
+        """Give up a job whose line takes too long, and the thread that has it."""
+        with job.lock:
+            if job.over or job.seen != job.lines:
+                return  # it has just come to an end
+            job.written_off = True
+        with self._lock:
+            self._under_way.discard(job)
+        connection, tally = job.connection, self._tally
+        job.source = connection.source
+        self._stuck[job.source] += 1
+        self._threads -= 1
+        self._unfinished -= 1
+        tally.workers_written_off += 1
+        try:
+            self._tell_of_loss(connection.peer)
+            connection.session, last_words = job.session.given_up(
+                f"took longer than {self._coding_timeout:g} s to code, expected less"
+            )
+            job.replies.append(last_words)
+        except BaseException as fault:
+            job.failure = fault
+        job.finished = True
+        job.tell()
+
+    def _tell_of_loss(self, peer: str) -> None:
+        """Log that a thread is lost, and see to those who wait for one."""
+        fields = {
+            "cipher": self._pace.name,
+            "seconds": self._coding_timeout,
+            "peer": peer,
+            "written_off": self._tally.workers_written_off,
+        }
+        self._seldom.warn(
+            "a line took longer than %(seconds)g s, and its worker thread is written off: "
+            "cipher=%(cipher)s peer=%(peer)s written_off=%(written_off)d",
+            fields,
+        )
+        if self._tally.workers_written_off < 2 * self._most:
+            if self._waiting:
+                self._start_thread()
+            return
+        self._tally.no_worker_left = True
+        log.error(
+            "no worker thread is left for the cipher %(cipher)s: %(written_off)d are busy with "
+            "lines that take longer than %(seconds)g s, and its clients are refused",
+            fields,
+        )
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for _, _, job in waiting:
+            if refusal := self._refusal_of(job.connection):
+                self._refuse(job, *refusal)
+                job.tell()
+
+    def _came_back(self, job: Job) -> None:
+        """Count a thread no more that was written off; it has ended."""
+        self._stuck[job.source] -= 1
+        if not self._stuck[job.source]:
+            del self._stuck[job.source]
+        self._tally.workers_written_off -= 1
+        if self._tally.no_worker_left:
+            self._tally.no_worker_left = False
+            log.warning(
+                "there are worker threads again for the cipher %(cipher)s",
+                {"cipher": self._pace.name},
+            )
+        if self._waiting:
+            self._start_thread()

@@ -174,7 +174,14 @@ SECTIONS: Mapping[str, list[click.Parameter]] = {
             type=COUNT,
             default=Limits.max_workers,
             metavar="N",
-            help="How many threads a slow cipher may have.",
+            help="How many threads a slow cipher has; as many more if lines pass the coding time.",
+        ),
+        _ServerOption(
+            "--coding-timeout",
+            type=SECONDS,
+            default=Limits.coding_timeout,
+            metavar="SECONDS",
+            help="How long a slow cipher may take for a line.",
         ),
         _ServerOption(
             "--handshake-timeout",
