@@ -323,6 +323,8 @@ class ExpressLane:
         Nobody is in the midst of being answered then.
         """
         for connection in held:
+            if self._quiet.get(connection.socket.fileno()) is not connection:
+                continue  # it has ended or is a task's by now, which counts it
             try:
                 connection.count_held()
             except BaseException as fault:
