@@ -91,6 +91,7 @@ WATCHED = {
     "sources",
     "tls",
     "tls_socket",
+    "turns",
     "welcome",
     "workers",
 }
@@ -469,6 +470,15 @@ class Slow:
         return body.upper()
 
 
+class Stuck(Slow):
+    """Takes much longer for a line than it may."""
+
+    def encrypt(self, body: bytes) -> bytes:
+        if body == b"stay":
+            Event().wait(0.15)
+        return super().encrypt(body)
+
+
 def say_nothing(server: Server) -> None:
     server.connect().close()
 
@@ -534,6 +544,12 @@ def idle(server: Server) -> None:
         read_to_end(client)
 
 
+def be_stuck(server: Server) -> None:
+    with server.connect() as client:
+        client.sendall(b"Hello\nstay\nnever\n")
+        read_to_end(client)
+
+
 def crowd(server: Server) -> None:
     """Hold more than there is room for, which one has to go for that comes too late."""
     with ExitStack() as stack:
@@ -553,7 +569,8 @@ SCENARIOS: tuple[Scenario | MetricsRequest | Reload, ...] = (
     Scenario("reset", reset),
     Scenario("rejected line", talk, cipher=Picky),
     Scenario("line too long", say_too_much, limits=Limits(max_line=50)),
-    # Scenario("slow cipher", talk, cipher=Slow),
+    Scenario("slow cipher", talk, cipher=Slow),
+    Scenario("coding timeout", be_stuck, cipher=Stuck, limits=Limits(coding_timeout=0.05)),
     Scenario("refusal", be_refused, limits=Limits(max_connections=1)),
     Scenario("idle", idle, limits=Limits(idle_timeout=0.02)),
     Scenario("partial send", not_read),
@@ -715,7 +732,7 @@ def settle(one: Server) -> None:
 def serves_another(one: Server) -> bool:
     """Return whether a client that comes now is answered as it has to be."""
     cipher = one.scenario.cipher
-    code = bytes.upper if cipher is Slow else bytes if cipher is Picky else _rot13
+    code = bytes.upper if cipher in (Slow, Stuck) else bytes if cipher is Picky else _rot13
     with one.secure() as client:
         client.sendall(b"again!\n" if one.scenario.cipher is Picky else b"again\n")
         with io.BytesIO() as came:

@@ -67,8 +67,8 @@ _PIECE_BYTES = 1 << 14
 
 # What a line takes beside its bytes while it waits: an object of Python, and its place in a list.
 _LINE_BYTES = 41
-# So many lines are answered between two questions whether the time is over. Where a clock is
-# asked, that takes up to a microsecond.
+# After the first line, and then after so many, it is asked whether the time is over. Where a clock
+# is asked, that takes up to a microsecond.
 _LINES_AT_ONCE = 8
 
 LINE_WEIGHT = 64
@@ -254,7 +254,8 @@ class Session:
           data: what came.
           most: the most weight to be answered now.  The cipher is not called for more, nor at
             all if the next line alone weighs more.  A table always answers everything.
-          is_over: asked after every few lines, and when it says so, no other one is answered.
+          is_over: asked after the first line and every few more; when it says so, no other one is
+            answered.
         """
         if self.closed:
             return b""
@@ -407,7 +408,7 @@ class Session:
         for number in range(min(most_lines, len(pending))):
             line = pending[-1]
             heavier = weight + len(line) + LINE_WEIGHT
-            if heavier > left or (is_over and not (number + 1) % _LINES_AT_ONCE and is_over()):
+            if heavier > left or (is_over and number % _LINES_AT_ONCE == 1 and is_over()):
                 break
             weight = heavier
             pending.pop()

@@ -14,6 +14,9 @@ from cipherecho.pace import TURN_SECONDS
 
 __all__ = ["Turns"]
 
+# Nobody waits longer, whatever becomes of those who were to let others in.
+_LONGEST_WAIT_SECONDS = 0.25
+
 # How much the mean time of a job follows each of them.
 _NEWEST_SHARE = 0.1
 
@@ -38,7 +41,8 @@ class Turns:
     async def wait(self) -> None:
         """Return when it is the caller's turn, at once if nobody has to wait."""
         if self._turn_ends:
-            await self._waiting.park()
+            with trio.move_on_after(_LONGEST_WAIT_SECONDS):
+                await self._waiting.park()
 
     def spend(self, seconds: float) -> None:
         """Say how long the caller coded just now."""
@@ -49,13 +53,16 @@ class Turns:
 
     def _end_turn(self) -> None:
         # This is done when everything else that is ready has been done.
-        self._turn_ends = True
         trio.lowlevel.current_trio_token().run_sync_soon(self._begin_turn)
+        self._turn_ends = True
 
     def _begin_turn(self) -> None:
         self._spent = 0
         self._turn_ends = False
-        if self._waiting:
-            self._waiting.unpark(count=max(1, int(TURN_SECONDS / max(self._mean, 1e-9))))
-            # Those who come meanwhile wait behind the others, or for those that were let in.
-            self._end_turn()
+        try:
+            if self._waiting:
+                self._waiting.unpark(count=max(1, int(TURN_SECONDS / max(self._mean, 1e-9))))
+                # Those who come meanwhile wait behind the others, or for those that were let in.
+                self._end_turn()
+        except BaseException:  # noqa: S110 (it would end the program; and nobody waits for ever)
+            pass

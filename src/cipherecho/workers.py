@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from heapq import heappop, heappush
+from itertools import count
 from queue import SimpleQueue
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Protocol, TypeAlias
 
 import trio
@@ -50,6 +51,9 @@ _SECONDS_BETWEEN_LOOKS = 0.025
 
 # After so long without a job, there is no more looking.
 _IDLE_SECONDS = 1.0
+
+# When there is no memory to hand over what is done, a thread tries again after so long.
+_RETRY_SECONDS = 0.01
 
 # One source may have this share of the threads that can be written off.
 _SOURCE_SHARE = 4
@@ -84,6 +88,7 @@ class Job:
         "_task",
         "aged",
         "connection",
+        "counted",
         "dearest",
         "failure",
         "finished",
@@ -95,6 +100,7 @@ class Job:
         "seen",
         "seen_since",
         "session",
+        "settled",
         "source",
         "start",
         "wanted",
@@ -115,6 +121,8 @@ class Job:
         self.seen = -1  # how many lines there were at the last look, and since when
         self.seen_since = 0.0
         self.source: Hashable = None  # whose thread was written off
+        self.counted = False
+        self.settled = False
         # And of the thread that has it, the first four under the lock:
         self.lock = threading.Lock()
         self.replies: list[bytes] = []
@@ -145,12 +153,10 @@ class Job:
         self._notify = None
         if not (self.replies or self.finished):
             self._task = trio.lowlevel.current_task()
-
-            def cancelled(_: object) -> trio.lowlevel.Abort:
+            try:
+                await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.SUCCEEDED)
+            finally:
                 self._task = None
-                return trio.lowlevel.Abort.SUCCEEDED
-
-            await trio.lowlevel.wait_task_rescheduled(cancelled)
         return self.take()
 
     def abandon(self) -> None:
@@ -160,8 +166,8 @@ class Job:
     def tell(self) -> None:
         """Tell whoever waits for it that there is something."""
         if self._task is not None:
-            task, self._task = self._task, None
-            trio.lowlevel.reschedule(task)
+            trio.lowlevel.reschedule(self._task)
+            self._task = None
         elif self._notify is not None and self.wanted:
             notify, self._notify = self._notify, None
             notify(self)
@@ -200,9 +206,10 @@ class Workers:
         # And what follows everybody's, under the lock.
         self._lock = threading.Lock()
         self._waiting: list[tuple[float, int, Job]] = []  # a heap
-        self._submitted = 0
+        self._numbers = count()
         self._now = 0.0  # in the time that the queue counts: the start of what began last
         self._under_way: set[Job] = set()
+        self._done: deque[Job] = deque()  # what the loop has to settle
         # One for each job that waits, for whichever thread is free. (A condition or a
         # semaphore of Python's would take several times as long.)
         self._tokens: SimpleQueue[None] = SimpleQueue()
@@ -220,19 +227,24 @@ class Workers:
             returned; if it is not given, :meth:`Job.news` waits for that.
         """
         job = Job(connection, notify)
-        self._unfinished += 1
-        refusal = self._refusal_of(connection) or self._start_thread()
-        if refusal:
-            self._refuse(job, *refusal)
-            return job
-        with self._lock:
-            self._submitted += 1
-            job.start = max(self._now, connection.worked_until)
-            heappush(self._waiting, (job.start, self._submitted, job))
-        self._tokens.put(None)
         if not self._is_watching:
-            self._is_watching = True
             trio.lowlevel.spawn_system_task(self._watch)
+            self._is_watching = True
+        self._unfinished += 1
+        try:
+            refusal = self._refusal_of(connection) or self._start_thread()
+            if refusal:
+                self._refuse(job, *refusal)
+                return job
+            with self._lock:
+                job.start = max(self._now, connection.worked_until)
+                heappush(self._waiting, (job.start, next(self._numbers), job))
+            self._tokens.put(None)
+        except BaseException:
+            self._unfinished -= 1
+            job.settled = True
+            job.abandon()
+            raise
         return job
 
     def close(self) -> None:
@@ -258,9 +270,9 @@ class Workers:
         return None
 
     def _refuse(self, job: Job, reason: Closed, message: str) -> None:
-        self._unfinished -= 1
         job.replies.append(job.session.close(message, reason))
-        job.finished = True
+        self._unfinished -= 1
+        job.settled = job.finished = True
 
     # Threads
 
@@ -288,29 +300,59 @@ class Workers:
     def _work(self, token: trio.lowlevel.TrioToken) -> None:
         stays = True
         while stays:
-            self._tokens.get()
+            try:
+                job = self._next_job()
+            except BaseException:  # there is no memory for that
+                sleep(_RETRY_SECONDS)
+                continue
             if self._closed:
                 return
-            with self._lock:
-                if not self._waiting:
-                    continue  # what was waiting is refused
-                _, _, job = heappop(self._waiting)
-                self._now = max(self._now, job.start)
-                self._under_way.add(job)
+            if job is None:
+                continue
             try:
                 self._do(job)
             except BaseException as raised:  # it is for whoever waits for it
                 job.failure = raised
             with job.lock:
                 job.over = True
-            with self._lock:
-                self._under_way.discard(job)
             stays = not job.written_off
-            try:
-                token.run_sync_soon(self._finish if stays else self._came_back, job)
-            except trio.RunFinishedError:
+            if stays:
+                with self._lock:
+                    self._under_way.discard(job)
+            if not self._hand_over(job, token):
                 return
             del job  # what is not needed is not kept
+
+    def _next_job(self) -> Job | None:
+        """Return the job that is due next, when there is one; None if it went away meanwhile."""
+        self._tokens.get()
+        with self._lock:
+            while self._waiting:
+                _, _, job = self._waiting[0]
+                if not job.settled:
+                    self._under_way.add(job)
+                    self._now = max(self._now, job.start)
+                heappop(self._waiting)
+                if not job.settled:
+                    return job
+        return None
+
+    def _hand_over(self, job: Job, token: trio.lowlevel.TrioToken) -> bool:
+        """Have the event loop settle a job; return whether there is still one."""
+        handed_over = False
+        while not handed_over:
+            try:
+                self._done.append(job)
+                handed_over = True
+            except BaseException:  # there is no memory; and a thread must not end without a word
+                sleep(_RETRY_SECONDS)
+        try:
+            token.run_sync_soon(self._settle_all)
+        except trio.RunFinishedError:
+            return False
+        except BaseException:  # noqa: S110 (whoever looks at jobs under way finds it)
+            pass
+        return True
 
     def _do(self, job: Job) -> None:
         """Answer a job's lines one after the other."""
@@ -353,35 +395,59 @@ class Workers:
 
     # What came of it, in the event loop
 
-    # What is raised in these would end the program, so it is left to the connection's own
-    # boundary, by Job.take.
+    # What is raised in these would end the program. So what fails is done again at the next look,
+    # and what must not be raised for a connection is left to its own boundary, by Job.take.
 
-    def _finish(self, job: Job) -> None:
-        self._unfinished -= 1
+    def _settle_all(self) -> None:
+        """See to all jobs that threads have done."""
         try:
-            job.connection.worked_until = job.start + job.seconds
-            seconds, weight = job.dearest
-            if seconds > 0:
-                self._pace.learn(seconds, weight)
-        except BaseException as fault:
-            job.failure = fault
-        job.finished = True
+            while self._done:
+                job = self._done[0]
+                if job.settled:
+                    job.tell()
+                elif job.written_off:
+                    self._write_off(job)  # if that failed half way
+                    self._count_back(job)
+                else:
+                    self._settle(job)
+                self._done.popleft()
+        except BaseException:  # noqa: S110 (done again at the next look)
+            pass
+
+    def _settle(self, job: Job) -> None:
+        seconds, weight = job.dearest
+        if seconds > 0:
+            self._pace.learn(seconds, weight)
+        job.connection.worked_until = job.start + job.seconds
+        self._unfinished -= 1
+        job.settled = job.finished = True
         job.tell()
 
     async def _watch(self) -> None:
         """Look at jobs under way as long as there are some, and a little longer."""
         idle = 0.0
         while idle < _IDLE_SECONDS and not self._closed:
-            await trio.sleep(_SECONDS_BETWEEN_LOOKS)
-            idle = 0 if self._unfinished else idle + _SECONDS_BETWEEN_LOOKS
-            self._look()
+            try:
+                await trio.sleep(_SECONDS_BETWEEN_LOOKS)
+                idle = 0 if self._unfinished else idle + _SECONDS_BETWEEN_LOOKS
+                self._settle_all()
+                self._look()
+            except trio.Cancelled:
+                raise
+            except BaseException:  # noqa: S112 (done again)
+                continue
         self._is_watching = False
 
     def _look(self) -> None:
         now = trio.current_time()
         with self._lock:
             under_way = list(self._under_way)
+        if self._tokens.qsize() < len(self._waiting):
+            self._tokens.put(None)  # one was lost
         for job in under_way:
+            if job.written_off:
+                self._write_off(job)  # which failed half way
+                continue
             if job.seen != job.lines:
                 job.seen, job.seen_since = job.lines, now
             elif now - job.seen_since >= self._coding_timeout:
@@ -394,27 +460,34 @@ class Workers:
     def _write_off(self, job: Job) -> None:
         """Give up a job whose line takes too long, and the thread that has it."""
         with job.lock:
-            if job.over or job.seen != job.lines:
+            if not job.written_off and (job.over or job.seen != job.lines):
                 return  # it has just come to an end
             job.written_off = True
+        if not job.counted:
+            tally = self._tally
+            threads, unfinished = self._threads - 1, self._unfinished - 1
+            tally.workers_written_off, self._threads = tally.workers_written_off + 1, threads
+            self._unfinished = unfinished
+            job.counted = True
+            self._end_connection(job)
+        job.finished = True
+        job.tell()
         with self._lock:
             self._under_way.discard(job)
-        connection, tally = job.connection, self._tally
-        job.source = connection.source
-        self._stuck[job.source] += 1
-        self._threads -= 1
-        self._unfinished -= 1
-        tally.workers_written_off += 1
+
+    def _end_connection(self, job: Job) -> None:
+        """Have a connection end whose line takes too long."""
+        connection = job.connection
         try:
-            self._tell_of_loss(connection.peer)
             connection.session, last_words = job.session.given_up(
                 f"took longer than {self._coding_timeout:g} s to code, expected less"
             )
             job.replies.append(last_words)
+            job.source = connection.source
+            self._stuck[job.source] += 1
+            self._tell_of_loss(connection.peer)
         except BaseException as fault:
             job.failure = fault
-        job.finished = True
-        job.tell()
 
     def _tell_of_loss(self, peer: str) -> None:
         """Log that a thread is lost, and see to those who wait for one."""
@@ -446,12 +519,13 @@ class Workers:
                 self._refuse(job, *refusal)
                 job.tell()
 
-    def _came_back(self, job: Job) -> None:
-        """Count a thread no more that was written off; it has ended."""
-        self._stuck[job.source] -= 1
-        if not self._stuck[job.source]:
-            del self._stuck[job.source]
+    def _count_back(self, job: Job) -> None:
+        """Count a thread no more that was written off and has ended after all."""
         self._tally.workers_written_off -= 1
+        job.settled = True
+        self._stuck[job.source] -= 1
+        if self._stuck[job.source] <= 0:
+            del self._stuck[job.source]
         if self._tally.no_worker_left:
             self._tally.no_worker_left = False
             log.warning(
