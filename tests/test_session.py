@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cipherecho.chain import chain, inverse
@@ -699,6 +699,7 @@ ANY_SHAPE = st.sampled_from(
 
 
 @given(DATA, ANY_SHAPE, st.sampled_from(Reply), LIMITS, st.lists(st.integers(0, 2000)))
+@example(b"\n\n", PickyInStretches(), Reply.BOTH, MAX_LINE, [0, 0])
 @settings(deadline=None)
 def test_how_much_is_answered_at_a_go_makes_no_difference(data, cipher, reply, max_line, weights):
     expected = Session(cipher, reply=reply, max_line=max_line)

@@ -475,6 +475,7 @@ class Session:
         """Answer whole lines at once; the code has each ending in its place."""
         if block.find(b"\n") == len(block) - 1:
             self.lines += 1
+            self.weight += len(block) - 1 + LINE_WEIGHT
             return block + coded if self._echoes else bytes(coded)
         # A binary file's lines end in LF alone, and are found by memchr; split and count
         # look at one byte after the other.
