@@ -6,6 +6,13 @@ import signal
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import settings
+
+# A busy machine may take any time for one example.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
+# Where other runs have tried more: --hypothesis-profile=brief
+settings.register_profile("brief", deadline=None, max_examples=20)
 
 # Python itself ignores these, and gives its children the default.
 _PYTHONS_OWN = {getattr(signal, name, None) for name in ("SIGPIPE", "SIGXFSZ", "SIGXFZ")}

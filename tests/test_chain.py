@@ -179,7 +179,7 @@ def test_a_rejected_line_leaves_no_trace_in_any_stage(stages, rejected):
     st.permutations([Numbered(), Progressive(), Picky(), Caesar(), Reverse(), inverse(Numbered())]),
     st.lists(st.sampled_from([b"a", b"x", b"1 a", b"2 a", b"bcd", b"a\rx", b"1 bx", b""])),
 )
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=3 * settings.default.max_examples)
 def test_rejected_lines_could_as_well_not_have_come(stages, bodies):
     """WIRE, wrong 1, for chains in which several stages reject."""
     found = outcomes(chain(stages), *bodies)

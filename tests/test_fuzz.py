@@ -15,7 +15,7 @@ from tests.fuzz_targets import TARGETS
 from tests.running import Ended, package, run_program
 
 SCRIPT = Path(__file__).with_name("fuzz.py")
-SECONDS = "2"
+SECONDS = "1"
 
 
 @pytest.fixture
