@@ -230,7 +230,7 @@ def test_localhost_where_there_is_no_ipv6(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     with started(*in_a_network_of_its_own(NO_IPV6)) as server:
         assert server.endpoints == ["tcp://127.0.0.1:8013"]
-        assert "not listening at ::1, which is an address of tcp://localhost:8013" in server.stderr
+        server.wait_for_record("not listening at ::1, which is an address of tcp://localhost:8013")
 
 
 def test_a_link_local_endpoint_is_announced_with_its_zone() -> None:
