@@ -47,6 +47,7 @@ PROXY_SOURCE = "127.0.0.3"
 STRANGERS = [f"127.0.0.{number}" for number in range(10, 20)]
 
 MAX_WORKERS = 4
+CODING_TIMEOUT = 1
 
 SETTINGS = """
 [[listener]]
@@ -58,7 +59,7 @@ cipher = "dawdle"
 """
 
 # A cipher that takes as long as its client likes, and is found out to be slow.
-SECONDS = {b"q": 0.0, b"s": 0.002, b"m": 0.05, b"l": 0.5}
+SECONDS = {b"q": 0.0, b"s": 0.002, b"m": 0.05, b"l": 0.5, b"x": CODING_TIMEOUT + 1}
 DAWDLE = f"""
 import time
 
@@ -74,7 +75,7 @@ OPTIONS = [
     *("--max-connections", "150", "--max-connections-per-source", "30"),
     *("--accept-rate", "500", "--accept-burst", "200"),
     *("--max-line", str(MAX_LINE), "--handshake-timeout", "1"),
-    *("--max-workers", str(MAX_WORKERS)),
+    *("--max-workers", str(MAX_WORKERS), "--coding-timeout", str(CODING_TIMEOUT)),
     # Those who behave are never silent for so long, even on a busy machine.
     *("--idle-timeout", "5", "--line-timeout", "5", "--write-timeout", "2"),
 ]
@@ -87,9 +88,9 @@ STRANGERS_AT_ONCE = 24
 # replies.
 MOST_GROWTH_KIB = 2 * 150 * 192
 
-# Those of both ciphers, as on a busy machine each may be taken for slow; and those that read
-# files, which linger.
-MOST_THREADS_MORE = 2 * MAX_WORKERS + 2
+# Those of both ciphers, as on a busy machine each may be taken for slow; as many that were written
+# off; and those that read files, which linger.
+MOST_THREADS_MORE = 4 * MAX_WORKERS + 2
 
 # How long a probe may take. It is within a millisecond where the machine has nothing else to do.
 PROBE_SECONDS = 8.0
@@ -485,7 +486,7 @@ async def holds_the_metrics(net: Net) -> None:
 async def takes_the_cipher_its_time(net: Net) -> None:
     """Send lines that take long to code, in any mixture, and wait for all of them or not."""
     random = net.random
-    kinds = random.choice([b"q", b"s", b"m", b"l", b"qs", b"qqqqqqqql", b"qsml"])
+    kinds = random.choice([b"q", b"s", b"m", b"l", b"qs", b"qqqqqqqql", b"qsml", b"x"])
     seconds = 0.0
     async with await net.connect(net.slow) as client:
         # Not so many that those who are gone are not done with when a round ends.
@@ -563,6 +564,12 @@ FILES = [_text, _no_key, _pipe, _nothing_in_it, _directory, _remark]
 
 
 def _remove(path: Path) -> None:
+    if path.is_fifo():
+        # Who reads it waits for a writer, for many seconds.
+        with suppress(OSError):
+            writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+            os.write(writer, b"half a fi")
+            os.close(writer)
     if path.is_dir():
         path.rmdir()
     else:
@@ -594,6 +601,7 @@ class _Abuse:
                     nursery.start_soon(self._probe)
                     await self._behave_meanwhile(seconds / rounds * 0.9)
                     nursery.cancel_scope.cancel()
+            self._replace_files()
             await self._until_all_are_gone()
         await self._judge_idleness()
         self._judge_states()
@@ -634,14 +642,17 @@ class _Abuse:
     async def _reload(self) -> None:
         """Have certificates reloaded all the time, every other time from odd files."""
         for left in cycle([None, *FILES]):
-            for path in self._files:  # also what the last round left
-                _remove(path)
-            self._files = self._authority.write_server()
+            self._replace_files()
             if left is not None:
                 left(*self._files)
             self._server.process.send_signal(signal.SIGHUP)
             self._report.acts["reload" + (left.__name__.replace("_", " ") if left else "")] += 1
             await trio.sleep(0.2)
+
+    def _replace_files(self) -> None:
+        for path in self._files:
+            _remove(path)
+        self._files = self._authority.write_server()
 
     async def _probe(self) -> None:
         """Ask all the time whether it lives."""
