@@ -413,6 +413,19 @@ async def test_a_source_may_lose_a_quarter_of_the_threads(mock_clock: MockClock)
         assert await crew.code(crew.client(b"a\n", "bad")) == b"a\nA\n"
 
 
+async def test_a_source_that_lost_its_share_has_none_of_the_threads_that_come_after(
+    mock_clock: MockClock,
+) -> None:
+    cipher = Gated()
+    async with working(cipher, 1, coding_timeout=1) as crew:
+        held = crew.workers.submit(crew.client(b"hold 0\n", "bad"))
+        waiting = [crew.workers.submit(crew.client(b"a\n", who)) for who in ("bad", "good")]
+        await pass_the_time(mock_clock, cipher, 1, 2)
+        await everything(held)
+        assert (await everything(waiting[0])).startswith(b"!error: got a line when 1 of your")
+        assert await everything(waiting[1]) == b"a\nA\n"
+
+
 async def test_a_thread_of_a_client_that_is_gone_is_written_off_too(mock_clock: MockClock) -> None:
     cipher = Gated()
     async with working(cipher, 1, coding_timeout=1) as crew:

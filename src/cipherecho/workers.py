@@ -20,7 +20,7 @@ import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Hashable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from queue import SimpleQueue
 from time import perf_counter, sleep
@@ -502,22 +502,30 @@ class Workers:
             "cipher=%(cipher)s peer=%(peer)s written_off=%(written_off)d",
             fields,
         )
-        if self._tally.workers_written_off < 2 * self._most:
-            if self._waiting:
-                self._start_thread()
-            return
-        self._tally.no_worker_left = True
-        log.error(
-            "no worker thread is left for the cipher %(cipher)s: %(written_off)d are busy with "
-            "lines that take longer than %(seconds)g s, and its clients are refused",
-            fields,
-        )
+        if self._tally.workers_written_off >= 2 * self._most:
+            self._tally.no_worker_left = True
+            log.error(
+                "no worker thread is left for the cipher %(cipher)s: %(written_off)d are busy "
+                "with lines that take longer than %(seconds)g s, and its clients are refused",
+                fields,
+            )
+        self._refuse_waiting()
+        if self._waiting:
+            self._start_thread()
+
+    def _refuse_waiting(self) -> None:
+        """Refuse those who wait for a thread and may not have one any more."""
         with self._lock:
-            waiting, self._waiting = self._waiting, []
-        for _, _, job in waiting:
-            if refusal := self._refusal_of(job.connection):
-                self._refuse(job, *refusal)
-                job.tell()
+            refused = {
+                job: refusal
+                for _, _, job in self._waiting
+                if (refusal := self._refusal_of(job.connection))
+            }
+            self._waiting = [entry for entry in self._waiting if entry[2] not in refused]
+            heapify(self._waiting)
+        for job, refusal in refused.items():
+            self._refuse(job, *refusal)
+            job.tell()
 
     def _count_back(self, job: Job) -> None:
         """Count a thread no more that was written off and has ended after all."""
