@@ -293,24 +293,36 @@ class Server:
     def __post_init__(self) -> None:
         self.buffers = Buffers(least_buffered(self.scenario.limits.max_line))
 
-    def connect(self) -> socket.socket:
-        self.connected += 1
+    @property
+    def _address(self) -> tuple[str, int]:
         endpoint = self.endpoints[0]
         assert isinstance(endpoint, TcpEndpoint)
-        return socket.create_connection((endpoint.host, endpoint.port), PATIENCE)
+        return endpoint.host, endpoint.port
+
+    def connect(self) -> socket.socket:
+        self.connected += 1
+        return socket.create_connection(self._address, PATIENCE)
 
     def secure(self) -> socket.socket:
         """Return a connection with the header and the TLS that the scenario asks for."""
-        client = self.connect()
+        client = socket.socket()
+        if self.scenario.tls:
+            # Before it is connected: Python leaks a socket that it finds reset when it wraps it.
+            client = self.authority.trusting().wrap_socket(
+                client, server_hostname="localhost", do_handshake_on_connect=False
+            )
         try:
+            client.settimeout(PATIENCE)
+            self.connected += 1
+            client.connect(self._address)
             if self.scenario.proxied:
-                client.sendall(HEADER)
-            if not self.scenario.tls:
-                return client
-            return self.authority.trusting().wrap_socket(client, server_hostname="localhost")
+                socket.socket.sendall(client, HEADER)
+            if isinstance(client, ssl.SSLSocket):
+                client.do_handshake()
         except BaseException:
             client.close()
             raise
+        return client
 
 
 @dataclass(frozen=True)
