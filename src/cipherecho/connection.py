@@ -96,6 +96,7 @@ class Connection:
         "subject",
         "terms",
         "waiting_since",
+        "worked_at",
         "worked_until",
     )
 
@@ -122,7 +123,9 @@ class Connection:
         self.job: Job | None = None
         """What a worker thread does for it now."""
         self.worked_until = 0.0
-        """Until when the workers' queue reckons that it had its share of them."""
+        """Until when the workers' queue reckons that it had its share of them, ..."""
+        self.worked_at = 0.0
+        """... and when it found that."""
         self._started = self.waiting_since
         self._has_ended = False
         self._line_number = 0

@@ -14,8 +14,8 @@ from cipherecho.pace import TURN_SECONDS
 
 __all__ = ["Turns"]
 
-# Nobody waits longer, whatever becomes of those who were to let others in.
-_LONGEST_WAIT_SECONDS = 0.25
+# If no turn has begun for so long, somebody who was to see to that has failed.
+_LONGEST_TURN_SECONDS = 5.0
 
 # How much the mean time of a job follows each of them.
 _NEWEST_SHARE = 0.1
@@ -32,6 +32,7 @@ class Turns:
         self._waiting = trio.lowlevel.ParkingLot()
         self._mean = TURN_SECONDS
         self._turn_ends = False
+        self._number = 0
 
     @property
     def must_wait(self) -> bool:
@@ -40,9 +41,12 @@ class Turns:
 
     async def wait(self) -> None:
         """Return when it is the caller's turn, at once if nobody has to wait."""
-        if self._turn_ends:
-            with trio.move_on_after(_LONGEST_WAIT_SECONDS):
+        waits = self._turn_ends
+        while waits:
+            number = self._number
+            with trio.move_on_after(_LONGEST_TURN_SECONDS) as scope:
                 await self._waiting.park()
+            waits = scope.cancelled_caught and number != self._number
 
     def spend(self, seconds: float) -> None:
         """Say how long the caller coded just now."""
@@ -60,6 +64,7 @@ class Turns:
         self._spent = 0
         self._turn_ends = False
         try:
+            self._number += 1
             if self._waiting:
                 self._waiting.unpark(count=max(1, int(TURN_SECONDS / max(self._mean, 1e-9))))
                 # Those who come meanwhile wait behind the others, or for those that were let in.

@@ -7,8 +7,9 @@ into a queue, and what came of it comes back by the loop's own.
 A job is a connection's lines, one after the other, for some 50 ms.  Then its connection
 goes to the back of the queue, which is fair by time (start-time fair queueing: Goyal, Vin and
 Cheng, 1996): a connection's jobs are in it by the time that its earlier ones took, and
-one that comes anew is next.  As soon as somebody else is due, a job ends with the line under
-way.
+one that comes anew is next, as is one that has paused for as long as its lines took.  Who waits
+moves up by a tenth of that time, so that those can't keep others waiting for ever.  As soon as
+somebody else is due, a job ends with the line under way.
 
 A line that takes longer than the coding time costs its connection, and the thread is written
 off, as nobody can end it; another takes its place.
@@ -55,6 +56,19 @@ _IDLE_SECONDS = 1.0
 # When there is no memory to hand over what is done, a thread tries again after so long.
 _RETRY_SECONDS = 0.01
 
+# Who waits moves up in the queue by this share of the time.
+_WAITING_SHARE = 0.1
+
+# Threads that together keep about one processor busy are in each other's way: as a rule it is the
+# interpreter's lock that they wait for, and so does the loop, each time for all of them. Then
+# so many are at work at once, and one more for each whose line has been under way for long.
+_ONE_PROCESSOR = 0.7, 1.4
+_IN_EACH_OTHERS_WAY = 2
+_LONG_SECONDS = 0.1
+
+# How much what is known of that follows the newest job.
+_NEWEST_SHARE = 0.1
+
 # One source may have this share of the threads that can be written off.
 _SOURCE_SHARE = 4
 
@@ -67,6 +81,7 @@ class _Connection(Protocol):
 
     session: Session
     worked_until: float  # in the time that the queue counts
+    worked_at: float  # when that was found
 
     @property
     def peer(self) -> str: ...
@@ -89,6 +104,7 @@ class Job:
         "aged",
         "connection",
         "counted",
+        "cpu_seconds",
         "dearest",
         "failure",
         "finished",
@@ -130,6 +146,7 @@ class Job:
         self.over = False
         self.written_off = False
         self.seconds = 0.0
+        self.cpu_seconds = 0.0
         self.dearest = (0.0, 1)  # seconds and weight of the line that was that
         self.failure: BaseException | None = None
 
@@ -201,6 +218,8 @@ class Workers:
         self._unfinished = 0  # jobs under way or waiting
         self._stuck: Counter[Hashable] = Counter()  # threads written off, by source
         self._is_watching = False
+        self._processors = 0.0  # how many they keep busy together, of late
+        self._long = 0  # lines that have been under way for long
         self._seldom = Seldom()
         self._closed = False  # threads read it
         # And what follows everybody's, under the lock.
@@ -237,9 +256,12 @@ class Workers:
                 self._refuse(job, *refusal)
                 return job
             with self._lock:
-                job.start = max(self._now, connection.worked_until)
-                heappush(self._waiting, (job.start, next(self._numbers), job))
-            self._tokens.put(None)
+                now = perf_counter()
+                paused = now - connection.worked_at
+                job.start = max(self._now, connection.worked_until - paused)
+                due = job.start + _WAITING_SHARE * now
+                heappush(self._waiting, (due, next(self._numbers), job))
+            self._let_in()
         except BaseException:
             self._unfinished -= 1
             job.settled = True
@@ -251,6 +273,17 @@ class Workers:
         """Let the threads end; nothing may be submitted any more."""
         self._closed = True
         for _ in range(self._threads):
+            self._tokens.put(None)
+
+    def _let_in(self) -> None:
+        """Have threads begin with jobs that wait, as many as may be under way."""
+        given = self._tokens.qsize()
+        missing = len(self._waiting) - given
+        low, high = _ONE_PROCESSOR
+        if low < self._processors < high:
+            most = _IN_EACH_OTHERS_WAY + self._long
+            missing = min(missing, most - len(self._under_way) - given)
+        for _ in range(missing):
             self._tokens.put(None)
 
     def _refusal_of(self, connection: _Connection) -> _Refusal | None:
@@ -360,10 +393,11 @@ class Workers:
         try:
             self._answer_lines(job)
         finally:
-            # A pause of the machine is not the cipher's.
-            if used and (now := usage()) and now.waits == used.waits:
-                seconds, weight = job.dearest
-                job.dearest = min(seconds, now.seconds - used.seconds), weight
+            if used and (now := usage()):
+                job.cpu_seconds = now.seconds - used.seconds
+                if now.waits == used.waits:  # a pause of the machine is not the cipher's
+                    seconds, weight = job.dearest
+                    job.dearest = min(seconds, job.cpu_seconds), weight
 
     def _answer_lines(self, job: Job) -> None:
         session, piece = job.session, self._pace.piece()
@@ -391,7 +425,7 @@ class Workers:
     def _is_due_before(self, job: Job) -> bool:
         """Return whether somebody waits who is due before the next line of a job."""
         with self._lock:
-            return bool(self._waiting) and self._waiting[0][0] < job.start + job.seconds
+            return bool(self._waiting) and self._waiting[0][2].start < job.start + job.seconds
 
     # What came of it, in the event loop
 
@@ -418,10 +452,16 @@ class Workers:
         seconds, weight = job.dearest
         if seconds > 0:
             self._pace.learn(seconds, weight)
+        if job.seconds > 0:
+            processors = job.cpu_seconds / job.seconds * (len(self._under_way) + 1)
+            self._processors += _NEWEST_SHARE * (processors - self._processors)
         job.connection.worked_until = job.start + job.seconds
+        job.connection.worked_at = perf_counter()
         self._unfinished -= 1
         job.settled = job.finished = True
         job.tell()
+        if self._waiting:
+            self._let_in()
 
     async def _watch(self) -> None:
         """Look at jobs under way as long as there are some, and a little longer."""
@@ -442,8 +482,7 @@ class Workers:
         now = trio.current_time()
         with self._lock:
             under_way = list(self._under_way)
-        if self._tokens.qsize() < len(self._waiting):
-            self._tokens.put(None)  # one was lost
+        long = 0
         for job in under_way:
             if job.written_off:
                 self._write_off(job)  # which failed half way
@@ -453,9 +492,13 @@ class Workers:
             elif now - job.seen_since >= self._coding_timeout:
                 self._write_off(job)
                 continue
+            long += now - job.seen_since >= _LONG_SECONDS
             if job.aged:
                 job.tell()
             job.aged = bool(job.replies)
+        self._long = long
+        if self._waiting:
+            self._let_in()
 
     def _write_off(self, job: Job) -> None:
         """Give up a job whose line takes too long, and the thread that has it."""
