@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from measurements import IMPORT_TRIO, TR
 from servers import BASELINE, BASELINE_MALLOC, GUEST, OURS, WATCHED
+from sharing import SCENARIOS
 
 # Below this share of a core, the server had to wait for the load.
 BUSY_ENOUGH = 0.9
@@ -164,6 +165,20 @@ def _guest() -> list[Bar]:
     ]
 
 
+def _sharing() -> list[Bar]:
+    """Return how long clients may wait while others keep a cipher busy."""
+    bars = []
+    for name, scenario in SCENARIOS.items():
+        what = f"p99 in ms beside {scenario.title}"
+        bars.append(Bar(f"{what}: a table's", "sharing", "table_p99_ms", None, 50, None, of=name))
+        if scenario.bar_ms is not None:
+            same = "same_p99_ms"
+            bars.append(
+                Bar(f"{what}: the cipher's", "sharing", same, None, scenario.bar_ms, None, of=name)
+            )
+    return bars
+
+
 BARS = [
     *_round_trip(50),
     *_round_trip(500),
@@ -180,6 +195,7 @@ BARS = [
     Bar("CPU per round trip, many connections / 100", "scale", "growth", None, 1.3, 1.1),
     Bar("start to first reply, wall", "start", "wall_ms", IMPORT_TRIO, 2.0, 1.3),
     Bar("start to first reply, CPU", "start", "cpu_ms", IMPORT_TRIO, 2.0, 1.3),
+    *_sharing(),
     Bar("apply, wall", "apply", "wall_s", TR, 2.0, 1.3),
     Bar("apply, CPU", "apply", "cpu_s", TR, 2.0, 1.3),
 ]

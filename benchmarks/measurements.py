@@ -5,11 +5,13 @@ A figure's name ends in its unit. Processor time is the server's, user and syste
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import socket
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -21,6 +23,7 @@ from loading import Load, MeasurementError, Outcome, Settings, apply_load
 from prepare import Tools
 from processes import started
 from servers import BASELINE, OURS, Server, is_tls, running
+from sharing import SCENARIOS
 
 IMPORT_TRIO = "import-trio"
 TR = "tr"
@@ -74,6 +77,14 @@ def rows(servers: Sequence[Server], tools: Tools, settings: Settings) -> list[Ro
         of_servers("tls-memory", partial(bench.memory, tls=True)),
         of_servers("churn", bench.churn),
         Row("start", IMPORT_TRIO, [*start.contestants, importing]),
+        Row(
+            "sharing",
+            "alone",
+            [
+                Contestant(name, one.title, partial(bench.sharing, name))
+                for name, one in SCENARIOS.items()
+            ],
+        ),
         Row(
             "apply",
             TR,
@@ -160,6 +171,24 @@ class _Bench:
             "wall_ms": 1e3 * statistics.median(walls),
             "cpu_ms": 1e3 * statistics.median(cpus),
         }
+
+    def sharing(self, scenario: str) -> dict[str, float]:
+        """Return how long clients wait while others keep a cipher busy."""
+        here = Path(__file__).resolve().parent
+        server = [self._tools.python, here / "peers" / "sharing_server.py"]
+        if SCENARIOS[scenario].slow:
+            server.append("slow")  # type: ignore[arg-type]
+        with started(server, self._server_core) as process:
+            said = [process.read_line() or "" for _ in range(2)]
+            ports = [line.rpartition(":")[2] for line in said]
+            seconds = str(4 * self._settings.seconds)
+            load = [sys.executable, here / "sharing.py", *ports, scenario, seconds]
+            with started(load, self._load_core) as asking:
+                answer = asking.read_line()
+                if answer is None:
+                    raise MeasurementError(asking.complaint() or process.complaint())
+        found: dict[str, float] = json.loads(answer)
+        return found
 
     def import_trio(self) -> dict[str, float]:
         command = [str(self._tools.python), "-c", "import trio"]

@@ -134,7 +134,23 @@ def _processes(samples: Samples, titles: Mapping[str, str]) -> str:
         if lines:
             over = [f"{figure.split()[0]} / {titles.get(base, base)}" for figure in figures]
             tables.append(table([row, *over, *figures], lines))
-    return "\n\n".join(tables)
+    return "\n\n".join(filter(None, [*tables, _sharing(samples, titles)]))
+
+
+def _sharing(samples: Samples, titles: Mapping[str, str]) -> str:
+    """Return how long clients wait while others keep a cipher busy."""
+    figures = {
+        "a table's p99 ms": "table_p99_ms",
+        "max ms": "table_max_ms",
+        "the cipher's p50 ms": "same_p50_ms",
+        "p99 ms": "same_p99_ms",
+    }
+    lines = [
+        [title, *(shown(samples.median("sharing", name, figure)) for figure in figures.values())]
+        for name, title in titles.items()
+        if samples.has("sharing", name)
+    ]
+    return table(["a client beside", *figures], lines) if lines else ""
 
 
 def _bars(samples: Samples, titles: Mapping[str, str]) -> str:

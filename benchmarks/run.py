@@ -30,7 +30,7 @@ from servers import BASELINE, OURS, CannotStartError, Server, servers
 _ROWS = [
     *("roundtrip-1", "roundtrip-50", "roundtrip-500", "tls-50", "tls-500"),
     *("scale", "pipelined-26", "pipelined-100", "pipelined-1000"),
-    *("memory", "tls-memory", "churn", "start", "apply"),
+    *("memory", "tls-memory", "churn", "start", "sharing", "apply"),
 ]
 
 # Beside the connections, a process has a few descriptors of its own.
