@@ -79,8 +79,13 @@ class Balancer:
         with ending(
             subprocess.Popen([tool("haproxy"), "-db", "-f", self.config], stderr=subprocess.DEVNULL)
         ):
-            self._wait_until(lambda: self.admin.exists())
+            self._wait_until(self._listens)
             yield
+
+    def _listens(self) -> bool:
+        """Return whether it can be asked; the socket is there a moment before."""
+        with socket.socket(socket.AF_UNIX) as admin:
+            return admin.connect_ex(str(self.admin)) == 0
 
     def connect(self) -> socket.socket:
         """Return a client's connection."""
