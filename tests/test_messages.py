@@ -33,7 +33,8 @@ def test_an_endpoint_that_is_taken_is_told_in_json() -> None:
 def test_wrong_use_is_told_in_the_form_that_a_variable_asks_for() -> None:
     ended = run("--frobnicate", CIPHERECHO_LOG_FORMAT="json")
     assert ended.status == 2
-    assert [record["message"] for record in records(ended)] == ["No such option '--frobnicate'."]
+    [record] = records(ended)
+    assert "--frobnicate" in str(record["message"])  # in click's words
 
 
 def test_what_is_wrong_in_a_file_is_told_in_the_form_that_it_asks_for(tmp_path: Path) -> None:
@@ -86,7 +87,8 @@ def test_the_journal_gets_the_priority_of_a_complaint(tmp_path: Path) -> None:
         stream = f"JOURNAL_STREAM={status.st_dev}:{status.st_ino}"
         ended = run_shell(f"{stream} cipherecho --frobnicate 2>{journal.name}")
         assert ended.status == 2
-        assert journal.read() == "<3>cipherecho: No such option '--frobnicate'.\n"
+        [line] = journal.read().splitlines()
+        assert line.startswith("<3>cipherecho: No such option")
 
 
 @pytest.mark.parametrize(
