@@ -286,7 +286,7 @@ def test_a_variable_is_taken_as_the_documentation_says(
 
 
 def test_the_words_for_true_and_false_are_in_the_documentation() -> None:
-    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "how-to" / "configure.md").read_text(encoding="utf-8")
     _, _, section = page.partition("## In the environment")
     for name, expected in [("True", TRUE), ("false", FALSE)]:
         said = re.search(rf"\*\*{name}\*\* is ((?:`\w+`(?:,| or)?\s)*`\w+`)", section)
@@ -314,7 +314,7 @@ def test_every_option_is_tested_above() -> None:
 
 
 def test_every_key_is_in_the_documentation_with_its_default() -> None:
-    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "how-to" / "configure.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `([a-z-]+)` \|.*\| ([^|]+) \|$", page, re.MULTILINE))
     assert rows.keys() == {"url", "listen", *LISTENER_KEYS, *PROCESS_KEYS}
     ctx = root.make_context("cipherecho", [])

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 # The guide for operators has tests of its own.
 PAGES = [
     ROOT / "README.md",
-    *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "operating.md"),
+    *(path for path in sorted((ROOT / "docs").rglob("*.md")) if path.name != "operate.md"),
 ]
 
 # Whole ciphers for WebAssembly. A page has parts of them, and runs the one that needs no building.
@@ -96,7 +96,7 @@ def _entry_points(document: dict[str, dict[str, dict[str, dict[str, str]]]]) -> 
     return document.get("project", {}).get("entry-points", {}).get("cipherecho.ciphers", {})
 
 
-@pytest.fixture(params=PAGES, ids=[path.name for path in PAGES])
+@pytest.fixture(params=PAGES, ids=[path.relative_to(ROOT).as_posix() for path in PAGES])
 def page(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
     """A page, with its ciphers installed for every command, and its module imported here."""
     page = Page(request.param, tmp_path)
@@ -252,6 +252,8 @@ def test_every_block_is_as_its_language_has_it(page: Page) -> None:
     assert page.path.read_text(encoding="utf-8").count("\n```") == 2 * len(page.blocks)
     for block in page.blocks:
         where = f"{page.path.name}:{block.line}"
+        if block.language.startswith("{"):
+            continue  # Sphinx's, which builds the pages with warnings as errors
         assert block.language in RULES, f"{where}: there is no rule for {block.language!r}"
         try:
             RULES[block.language](page, block)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.running import COMMAND, PATIENCE, tool
 
-GUIDE = Path(__file__).parent.parent / "docs" / "operating.md"
+GUIDE = Path(__file__).parent.parent / "docs" / "how-to" / "operate.md"
 
 _FENCED = re.compile(r"^```(?P<language>.*)\n(?P<text>(?:.*\n)*?)```$", re.MULTILINE)
 _COMMAND = re.compile(r"^\$ (?P<line>.*)\n(?P<output>(?:(?!\$ ).*\n)*)", re.MULTILINE)

@@ -16,7 +16,7 @@ import pytest
 
 from tests.test_docs import GUESTS, ROOT
 
-PAGE = (ROOT / "docs" / "sandboxed-ciphers.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "how-to" / "sandboxed-ciphers.md").read_text(encoding="utf-8")
 TOLD = [
     shlex.split(line)
     for script in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

@@ -157,6 +157,20 @@ class Session:
         "weight",
     )
 
+    has_more: bool
+    """Whether :meth:`resume` has more to send for what was received."""
+    closed: Closed | None
+    """Why nothing more is answered; None while lines are."""
+    failure: BaseException | None
+    """What a faulty cipher raised, for the log, with its traceback."""
+    lines: int
+    """How many lines were answered, the rejected ones included. A filter that needs no lines
+    counts none."""
+    rejected: int
+    """How many lines the cipher rejected."""
+    weight: int
+    """The weight of all lines that were answered, except those of a table."""
+
     def __init__(
         self,
         cipher: Cipher,
@@ -205,18 +219,11 @@ class Session:
         self._overlong = False  # the line after those is too long
         self._ended = False  # the last of those had no ending, and nothing comes after it
         self.has_more = False
-        """Whether :meth:`resume` has more to send for what was received."""
-        self.closed: Closed | None = None
-        """Why nothing more is answered; None while it is."""
-        self.failure: BaseException | None = None
-        """What a faulty cipher raised, for the log, with its traceback."""
+        self.closed = None
+        self.failure = None
         self.lines = 0
-        """How many lines were answered, the rejected ones included (a filter that
-        need not look for lines counts none)."""
         self.rejected = 0
-        """How many lines the cipher rejected."""
         self.weight = 0
-        """The weight of all lines that were answered, but for those of a table."""
 
     @property
     def has_begun_line(self) -> bool:

@@ -1,0 +1,99 @@
+"""How Sphinx builds these pages.
+
+In the checkout::
+
+    .venv/bin/pip install -e '.[docs]'
+    .venv/bin/sphinx-build -W --keep-going -n docs build/docs
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+from cipherecho import __version__
+
+ROOT = Path(__file__).parent.parent
+
+project = "cipherecho"
+version = release = __version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
+
+html_theme = "furo"
+html_title = f"cipherecho {__version__}"
+html_show_copyright = False
+html_show_sphinx = False
+html_copy_source = False
+
+# Docstrings write the name of a parameter between single backquotes.
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+napoleon_numpy_docstring = False
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+# What is copied from a block with prompts is what was typed.
+copybutton_prompt_text = r"\$ |>>> |\.\.\. "
+copybutton_prompt_is_regexp = True
+
+# Other projects' inventories would have to be fetched for each build, so nothing links to them.
+nitpick_ignore_regex = [
+    (r"py:.*", r"cipherecho\.(registry|specification)\..*"),
+    (r"py:.*", r"(bytes|collections|copy|enum|pathlib|socket|ssl|sys|trio|typing)\..*"),
+    (r"py:class", r"cipherecho\.cipher\._Shape"),  # what keeps __init__ out of three protocols
+    (r"py:exc", r"(BadOption|NotACipher|Schema)Error"),
+]
+# The grammar of WebAssembly text that Pygments has knows nothing of components.
+suppress_warnings = ["misc.highlighting_failure"]
+
+_REPOSITORY: str = (
+    tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    .get("cipherecho", {})
+    .get("files-url", "")
+)
+
+_LINK = re.compile(r"\[(?P<text>[^\]]+)\]\((?P<target>\.\.?/[^)\s]+)\)")
+
+
+def _link_to_repository(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Make links that leave ``docs`` absolute; until the project has an address, name the path."""
+    directory = (Path(app.srcdir) / docname).parent
+
+    def absolute(link: re.Match[str]) -> str:
+        target = (directory / link["target"]).resolve()
+        if target.is_relative_to(app.srcdir):
+            return link[0]
+        path = target.relative_to(ROOT).as_posix()
+        if _REPOSITORY:
+            return f"[{link['text']}]({_REPOSITORY}{path})"
+        name = link["text"].strip("`")
+        return f"`{path}`" if path.endswith(name) else f"{link['text']} (`{path}`)"
+
+    source[0] = _LINK.sub(absolute, source[0])
+
+
+def _keep_colons(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Keep napoleon from reading an attribute's text up to its first colon as a type."""
+    if what in ("attribute", "data", "property"):
+        lines[:0] = ["..", ""]  # an empty comment
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", _keep_colons, priority=400)  # napoleon has 500
+    app.connect("source-read", _link_to_repository)
