@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -19,7 +21,7 @@ _PYTHONS_OWN = {getattr(signal, name, None) for name in ("SIGPIPE", "SIGXFSZ", "
 
 
 def pytest_configure() -> None:
-    """Have no program under test inherit that a signal is ignored.
+    """Start programs under test as a shell does: no signal is ignored, and bytecode is kept.
 
     A shell has its background jobs ignore SIGINT, and `nohup` SIGHUP.  The tests send such
     signals to the programs that they start.  For pytest itself nothing changes.
@@ -30,6 +32,10 @@ def pytest_configure() -> None:
             signal.signal(number, lambda number, frame: None)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    # Each of the hundreds of programs under test would compile all of its modules again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
