@@ -149,7 +149,7 @@ def test_how_long_the_watchdog_waits_is_told_by_the_manager(
     variables: dict[str, str], seconds: float | None
 ) -> None:
     with ServiceManager(variables) as manager:
-        assert manager.watchdog_seconds() == seconds
+        assert manager.watchdog_seconds == seconds
 
 
 @pytest.mark.parametrize("text", ["", "0", "-5", "3s", "infinity"])

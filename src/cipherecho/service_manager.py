@@ -37,7 +37,7 @@ class ServiceManager:
     """
 
     def __init__(self, variables: Mapping[str, str] = os.environ) -> None:
-        self._watchdog_seconds = _watchdog_seconds(variables)
+        self.watchdog_seconds = _watchdog_seconds(variables)
         # A leading "@" stands for the zero byte of an address in Linux's abstract namespace.
         self._address = re.sub("^@", "\0", variables.get("NOTIFY_SOCKET", ""))
         # Opened once, so that the watchdog is fed even when the descriptors have run out.
@@ -78,21 +78,17 @@ class ServiceManager:
         """Say that a shutdown has begun."""
         self._tell("STOPPING=1")
 
-    def watchdog_seconds(self) -> float | None:
-        """Return how long the manager waits for a sign of life, or None if for ever."""
-        return self._watchdog_seconds
-
     async def feed_watchdog(self) -> None:
         """Give the manager a sign of life at once, and then twice in the time that it waits.
 
         It comes from the task that calls this, so it ceases when Trio's loop stands still.
         Without a watchdog, this returns at once; else it ends when it is cancelled.
         """
-        if self._watchdog_seconds is None:
+        if self.watchdog_seconds is None:
             return
         while True:
             self._tell("WATCHDOG=1")
-            await trio.sleep(self._watchdog_seconds / 2)
+            await trio.sleep(self.watchdog_seconds / 2)
 
     def _tell(self, message: str) -> None:
         if self._socket is None:
