@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.in_process import run
 from tests.running import (
     COMMAND,
     PATIENCE,
@@ -22,7 +23,6 @@ from tests.running import (
     complaint,
     ending,
     environment,
-    run,
     run_shell,
     tool,
 )

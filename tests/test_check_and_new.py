@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import family
-from tests.running import PATIENCE, ask, complaint, run, run_program, serving
+from tests import family, running
+from tests.in_process import run
+from tests.running import PATIENCE, ask, complaint, run_program, serving
 from tests.test_registry import Site
 
 
@@ -23,7 +24,7 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
 
 
 def test_check_says_of_each_promise_that_it_is_kept() -> None:
-    ended = run("check", "rot13")
+    ended = running.run("check", "rot13")
     assert ended.status == 0
     assert ended.stderr == ""
     *promises, verdict = ended.stdout.decode().splitlines()
@@ -83,7 +84,7 @@ def test_a_new_package_builds_installs_conforms_tests_itself_and_serves(
     install = ["-m", "pip", "install", "--quiet", "--no-deps", "--target", plugins.path, package]
     done = run_program(sys.executable, *install, patience=10 * PATIENCE)  # it may fetch packages
     assert done.status == 0, done.stderr
-    assert run("check", "my-cipher").stdout.endswith(b"conforming\n")
+    assert running.run("check", "my-cipher").stdout.endswith(b"conforming\n")
     tests = run_program(
         sys.executable, "-m", "pytest", "-q", "-c", package / "pyproject.toml", package
     )

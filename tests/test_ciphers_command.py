@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from tests import family
-from tests.running import COMMAND, PATIENCE, complaint, environment, run, run_shell, serving
+from tests import family, running
+from tests.in_process import run
+from tests.running import COMMAND, PATIENCE, complaint, environment, run_shell, serving
 from tests.test_registry import Site
 
 FAMILY = Path(family.__file__).read_text()
@@ -252,7 +253,8 @@ def test_an_example_that_shells_would_change_is_written_otherwise(plugins: Site)
 
 
 def test_a_page_is_shown_where_the_encoding_lacks_a_letter() -> None:
-    assert r"Blaise de Vigen\xe8re" in said("ciphers", "vigenere", PYTHONIOENCODING="ascii")
+    ended = running.run("ciphers", "vigenere", PYTHONIOENCODING="ascii")
+    assert rb"Blaise de Vigen\xe8re" in ended.stdout
 
 
 @pytest.mark.parametrize("arguments", [["ciphers"], ["ciphers", "rot13"], ["--help"]])

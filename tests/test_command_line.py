@@ -30,7 +30,9 @@ from urllib.request import urlopen
 import pytest
 
 from cipherecho.cli.root import root
+from tests import running
 from tests.certificates import Authority
+from tests.in_process import run
 from tests.running import (
     COMMAND,
     PATIENCE,
@@ -40,7 +42,6 @@ from tests.running import (
     complaint,
     receive_all,
     receive_lines,
-    run,
     run_program,
     run_shell,
     serving,
@@ -293,7 +294,7 @@ def test_a_cipher_without_an_inverse_does_not_decrypt(tmp_path: Path) -> None:
 def test_an_address_in_use() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        said = complaint(run("--listen", str(port)), 1)
+        said = complaint(running.run("--listen", str(port)), 1)
     assert f"can't listen on tcp://127.0.0.1:{port}: Address already in use" in said
 
 
@@ -301,17 +302,17 @@ def test_nothing_is_announced_if_one_of_several_is_refused(tmp_path: Path) -> No
     path = tmp_path / "socket"
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        complaint(run("--listen", f"unix://{path}", "--listen", str(port)), 1)
+        complaint(running.run("--listen", f"unix://{path}", "--listen", str(port)), 1)
     assert not path.exists()
 
 
 def test_an_address_of_another_machine() -> None:
     # One that is reserved for documentation.
-    assert "tcp://192.0.2.1:0" in complaint(run("--listen", "192.0.2.1:0"), 1)
+    assert "tcp://192.0.2.1:0" in complaint(running.run("--listen", "192.0.2.1:0"), 1)
 
 
 def test_a_directory_that_is_not_there() -> None:
-    said = complaint(run("--listen", "unix:///no-such-directory/socket"), 1)
+    said = complaint(running.run("--listen", "unix:///no-such-directory/socket"), 1)
     assert "unix:///no-such-directory/socket: No such file or directory" in said
 
 
@@ -320,7 +321,7 @@ def test_no_permission(tmp_path: Path) -> None:
     directory.mkdir(mode=0o500)
     if os.geteuid() == 0:  # who may write there; but nobody makes a socket in sysfs
         directory = Path("/sys")
-    said = complaint(run("--listen", f"unix://{directory}/cipherecho-test"), 1)
+    said = complaint(running.run("--listen", f"unix://{directory}/cipherecho-test"), 1)
     assert re.search("Permission denied|not permitted", said)
 
 
@@ -348,7 +349,7 @@ def test_a_socket_that_a_killed_server_left_is_replaced(tmp_path: Path) -> None:
 def test_a_socket_that_is_in_use_is_refused_and_stays(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     with started(COMMAND, "--listen", f"unix://{path}"):
-        said = complaint(run("--listen", f"unix://{path}"), 1)
+        said = complaint(running.run("--listen", f"unix://{path}"), 1)
         assert f"unix://{path}: Address already in use" in said
         with connect_unix(path) as client:
             assert ask(client, b"Hello\n") == b"Hello\nUryyb\n"
@@ -364,7 +365,7 @@ def test_what_is_no_socket_is_refused_and_stays(tmp_path: Path, kind: str) -> No
         path.symlink_to(precious)
     else:
         path.mkdir()
-    assert f"unix://{path}" in complaint(run("--listen", f"unix://{path}"), 1)
+    assert f"unix://{path}" in complaint(running.run("--listen", f"unix://{path}"), 1)
     assert path.is_dir() if kind == "directory" else path.read_text() == "data"
     assert path.is_symlink() == (kind == "link")
     assert precious.read_text() == "data"
@@ -853,7 +854,7 @@ def test_the_examples_of_the_commands_work_when_pasted(tmp_path: Path) -> None:
 
 
 def test_version() -> None:
-    ended = run("--version")
+    ended = running.run("--version")
     assert (ended.status, ended.stderr) == (0, "")
     assert ended.stdout.decode() == f"cipherecho {version('cipherecho')}\n"
 

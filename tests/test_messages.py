@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from cipherecho.cli.messages import form_asked_for
-from tests.running import Ended, complaint, run, run_shell
+from tests import running
+from tests.in_process import run
+from tests.running import Ended, complaint, run_shell
 
 
 def records(ended: Ended) -> list[dict[str, object]]:
@@ -22,7 +24,7 @@ def records(ended: Ended) -> list[dict[str, object]]:
 def test_an_endpoint_that_is_taken_is_told_in_json() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        ended = run("--log-format", "json", "--listen", f"127.0.0.1:{port}")
+        ended = running.run("--log-format", "json", "--listen", f"127.0.0.1:{port}")
     [record] = records(ended)
     assert ended.status == 1
     assert record.keys() == {"time", "level", "message"}
@@ -63,7 +65,7 @@ def test_an_exception_that_nobody_thought_of_is_a_record(
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(code)
     (tmp_path / "cipherecho.toml").write_text("")
-    ended = run(
+    ended = running.run(
         *("--log-format", form, "--listen", "127.0.0.1:0"),
         *("--config", tmp_path / "cipherecho.toml"),
         PYTHONPATH=str(tmp_path),

@@ -20,7 +20,7 @@ from cipherecho.server import serve
 from cipherecho.session import Reply, Reset, Session
 from cipherecho.specification import parse
 from cipherecho.testing import conform
-from tests.running import run
+from tests.in_process import run
 
 REGISTRY = Registry()
 FACTORIES = {entry.name: REGISTRY.factory(entry) for entry in REGISTRY.entries}
