@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
 
 import pytest
 from hypothesis import settings
 
-# A busy machine may take any time for one example.
-settings.register_profile("patient", deadline=None)
+# A busy machine may take any time for one example. Each run tries others, so that a few are
+# enough for one, and --thorough tries many.
+settings.register_profile("patient", deadline=None, max_examples=40)
+settings.register_profile("thorough", deadline=None, max_examples=300)
 settings.load_profile("patient")
 # Where other runs have tried more: --hypothesis-profile=brief
 settings.register_profile("brief", deadline=None, max_examples=20)
@@ -20,7 +21,22 @@ settings.register_profile("brief", deadline=None, max_examples=20)
 _PYTHONS_OWN = {getattr(signal, name, None) for name in ("SIGPIPE", "SIGXFSZ", "SIGXFZ")}
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Have an option for the run that may take long."""
+    parser.addoption(
+        "--thorough",
+        action="store_true",
+        help="run also what is marked so, and try more of what is up to chance",
+    )
+
+
+@pytest.fixture(scope="session")
+def thorough(pytestconfig: pytest.Config) -> bool:
+    """Whether a test may take long, and is to find what is rare."""
+    return bool(pytestconfig.getoption("--thorough"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Start programs under test as a shell does: no signal is ignored, and bytecode is kept.
 
     A shell has its background jobs ignore SIGINT, and `nohup` SIGHUP.  The tests send such
@@ -37,12 +53,19 @@ def pytest_configure() -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
 
+    if config.getoption("--thorough"):
+        settings.load_profile("thorough")
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Refuse a name of a test that another process would not give it.
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes long, and refuse a name that another process would not give a test.
 
     Several processes share the tests out by their names.
     """
     for item in items:
         if " at 0x" in item.nodeid:
             raise pytest.UsageError(f"{item.nodeid}: this has an address in it; give it an id")
+    if not config.getoption("--thorough"):
+        left_out = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("thorough")]

@@ -138,7 +138,6 @@ def test_tables_on_either_side_of_another_cipher_stay_apart():
 
 
 @given(st.lists(st.permutations("ABCDEFGHIJKLMNOPQRSTUVWXYZ"), min_size=1, max_size=4), st.binary())
-@settings(deadline=None)
 def test_a_fused_table_does_what_its_tables_do_one_after_the_other(alphabets, data):
     class Alphabet:
         def __init__(self, letters: list[str]) -> None:
@@ -179,7 +178,7 @@ def test_a_rejected_line_leaves_no_trace_in_any_stage(stages, rejected):
     st.permutations([Numbered(), Progressive(), Picky(), Caesar(), Reverse(), inverse(Numbered())]),
     st.lists(st.sampled_from([b"a", b"x", b"1 a", b"2 a", b"bcd", b"a\rx", b"1 bx", b""])),
 )
-@settings(deadline=None, max_examples=3 * settings.default.max_examples)
+@settings(max_examples=3 * settings.default.max_examples)
 def test_rejected_lines_could_as_well_not_have_come(stages, bodies):
     """WIRE, wrong 1, for chains in which several stages reject."""
     found = outcomes(chain(stages), *bodies)
@@ -250,7 +249,6 @@ BODIES = st.lists(
 
 @pytest.mark.parametrize("name", INVERTIBLE)
 @given(bodies=BODIES)
-@settings(deadline=None)
 def test_an_inverse_gives_back_every_line(name, bodies):
     cipher = INVERTIBLE[name]
     accepted = [
@@ -263,7 +261,6 @@ def test_an_inverse_gives_back_every_line(name, bodies):
 
 @pytest.mark.parametrize("name", INVERTIBLE)
 @given(bodies=BODIES)
-@settings(deadline=None)
 def test_the_inverse_of_an_inverse_is_the_cipher(name, bodies):
     cipher = INVERTIBLE[name]
     assert outcomes(inverse(inverse(cipher)), *bodies) == outcomes(cipher, *bodies)

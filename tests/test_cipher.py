@@ -6,7 +6,7 @@ import string
 from dataclasses import FrozenInstanceError
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cipherecho.cipher import InputError, OptionError, Range, Vector, letter_table
@@ -39,7 +39,6 @@ def test_a_letter_table_leaves_every_other_byte_as_it_is():
 
 
 @given(st.permutations(string.ascii_uppercase))
-@settings(deadline=None)
 def test_every_alphabet_makes_a_table_that_is_a_cipher(letters):
     class Alphabet:
         table = letter_table("".join(letters))

@@ -19,7 +19,7 @@ import pytest
 from click import Choice
 from click import Path as File
 from click.types import BoolParamType
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from cipherecho.cli.configuration import (
@@ -698,7 +698,6 @@ STATEMENTS = st.lists(
 )
 
 
-@settings(deadline=None)  # a machine may have other things to do
 @given(STATEMENTS)
 @example([("{}", '""""a"""""', "", ""), ("{}", "'''''['''''", "#[", "")])
 def test_the_line_of_each_key_is_known(file: Path, statements: list[tuple[str, ...]]) -> None:
@@ -825,7 +824,6 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("any") / "cipherecho.toml"
 
 
-@settings(deadline=None)  # some ask for a cipher that is looked for in all that is installed
 @given(DOCUMENTS.map(str.encode) | st.text().map(str.encode) | st.binary())
 @example(b'listen = "unix:///\\u0000"')
 @example(b"max-line = 0x" + b"f" * 5000)

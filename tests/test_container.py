@@ -58,6 +58,7 @@ def run_in(directory: Path, command: str) -> Ended:
     return run_program("sh", "-c", f"cd '{directory}' && {command}", patience=10 * PATIENCE)
 
 
+@pytest.mark.thorough  # it installs everything once more
 def test_what_the_container_starts_serves(image: Path) -> None:
     (entry,) = map(json.loads, values("ENTRYPOINT"))
     (options,) = map(json.loads, values("CMD"))

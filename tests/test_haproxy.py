@@ -35,7 +35,8 @@ INSTANCES = {"one": "10.0.0.11", "two": "10.0.0.12", "three": "10.0.0.13"}
 # The checks come ten times as often as in the example, so the delay is a tenth as well.
 DRAIN_DELAY = 0.5
 
-RESTARTS = 20
+# Each instance twice, or more often if there is time for what is rare.
+RESTARTS, MANY_RESTARTS = 6, 20
 
 
 def test_the_example_is_valid() -> None:
@@ -160,7 +161,10 @@ class Instances:
             self.logs.append(self[name].stderr)
 
 
-def test_instances_are_restarted_and_no_line_is_lost_or_answered_twice(tmp_path: Path) -> None:
+def test_instances_are_restarted_and_no_line_is_lost_or_answered_twice(
+    tmp_path: Path, thorough: bool
+) -> None:
+    restarts = MANY_RESTARTS if thorough else RESTARTS
     balancer = Balancer(tmp_path)
     with balancer.running(), Instances(balancer) as instances:
         instances.start(*INSTANCES)
@@ -168,7 +172,7 @@ def test_instances_are_restarted_and_no_line_is_lost_or_answered_twice(tmp_path:
             balancer.wait_until_up(name)
         begun = time.monotonic()
         with clients(6, balancer.connect) as several:
-            for name in islice(cycle(INSTANCES), RESTARTS):
+            for name in islice(cycle(INSTANCES), restarts):
                 instances.stop(name)
                 assert not balancer.is_up(name)  # it was found out while it still served
                 instances.start(name)
@@ -177,12 +181,12 @@ def test_instances_are_restarted_and_no_line_is_lost_or_answered_twice(tmp_path:
         instances.stop(*INSTANCES)
     answered = sum(len(one.answers) for one in several)
     print(
-        f"{RESTARTS} restarts in {seconds:.1f} s: "
+        f"{restarts} restarts in {seconds:.1f} s: "
         f"{sum(one.connections for one in several)} connections, {answered} lines, "
         f"{sum(one.resent for one in several)} of them sent again"
     )
     # Every restart closed some, so the clients were there.
-    assert sum(one.closed_by_server for one in several) >= RESTARTS
+    assert sum(one.closed_by_server for one in several) >= restarts
     # None was coded twice either, with an answer that got lost on the way.
     assert sum(lines_answered_by(log) for log in instances.logs) == answered
 

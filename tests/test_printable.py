@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cipherecho.printable import printable
@@ -32,7 +32,6 @@ def test_what_is_not_printable_is_escaped(text, shown):
 
 
 @given(ANY_TEXT, st.integers(1, 40))
-@settings(deadline=None)
 def test_the_result_is_one_printable_line_of_bounded_length(text, longest):
     shown = printable(text, longest)
     assert shown.isprintable()
@@ -41,7 +40,6 @@ def test_the_result_is_one_printable_line_of_bounded_length(text, longest):
 
 
 @given(ANY_TEXT)
-@settings(deadline=None)
 def test_a_short_text_is_shown_in_full(text):
     assert printable(text, 10 * len(text)) == "".join(
         character if character.isprintable() else ascii(character)[1:-1] for character in text
@@ -49,7 +47,6 @@ def test_a_short_text_is_shown_in_full(text):
 
 
 @given(ANY_TEXT, st.integers(1, 40))
-@settings(deadline=None)
 def test_what_is_printable_stays_as_it_is(text, longest):
     """So a text can be made printable twice, and cut to its final length at the end."""
     assert printable(printable(text), longest) == printable(text, longest)

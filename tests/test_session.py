@@ -545,7 +545,6 @@ LIMITS = st.one_of(st.integers(0, 20), st.just(MAX_LINE), st.none())
 
 
 @given(DATA, st.sampled_from(Reply), LIMITS)
-@settings(deadline=None)
 def test_a_table_and_the_same_cipher_without_one_answer_alike(data, reply, max_line):
     table, lines = (
         Session(cipher, reply=reply, max_line=max_line) for cipher in (Caesar(), StatelessCaesar())
@@ -555,7 +554,6 @@ def test_a_table_and_the_same_cipher_without_one_answer_alike(data, reply, max_l
 
 
 @given(DATA, st.sampled_from(Reply), LIMITS)
-@settings(deadline=None)
 def test_long_blocks_are_answered_like_short_ones(data, reply, max_line):
     """A long text is translated another way than a short one, and found to be in bounds."""
     block = data * 200
@@ -700,7 +698,6 @@ ANY_SHAPE = st.sampled_from(
 
 @given(DATA, ANY_SHAPE, st.sampled_from(Reply), LIMITS, st.lists(st.integers(0, 2000)))
 @example(b"\n\n", PickyInStretches(), Reply.BOTH, MAX_LINE, [0, 0])
-@settings(deadline=None)
 def test_how_much_is_answered_at_a_go_makes_no_difference(data, cipher, reply, max_line, weights):
     expected = Session(cipher, reply=reply, max_line=max_line)
     session = expected.fresh()
@@ -888,7 +885,6 @@ def test_pieces_before_one_that_fails_are_answered() -> None:
 
 
 @given(DATA, st.integers(1, 300), st.sampled_from(Reply), LIMITS, st.sampled_from([1000, 65_536]))
-@settings(deadline=None)
 def test_many_lines_in_blocks_are_answered_like_one_by_one(data, times, reply, max_line, cut):
     """More lines and more bytes than there are in a piece, with rejections and every ending."""
     text = data * times
@@ -1109,7 +1105,6 @@ def cut_data(draw) -> list[bytes]:
 @given(
     chunks=cut_data(), reply=st.sampled_from(Reply), reset=st.sampled_from(Reset), max_line=LIMITS
 )
-@settings(deadline=None)
 def test_any_bytes_cut_anywhere_are_answered_as_the_contract_says(
     name, chunks, reply, reset, max_line
 ):
@@ -1118,7 +1113,7 @@ def test_any_bytes_cut_anywhere_are_answered_as_the_contract_says(
 
 
 @given(chunks=cut_data(), name=st.sampled_from(sorted(CIPHERS)), max_line=LIMITS)
-@settings(deadline=None, max_examples=3 * settings.default.max_examples)
+@settings(max_examples=3 * settings.default.max_examples)
 def test_every_line_is_answered_by_two_with_its_own_ending(chunks, name, max_line):
     """WIRE, lines 2 and 3: no cipher can add a line, or turn its LF into a CRLF."""
     session = Session(chain(CIPHERS[name]), max_line=max_line)

@@ -8,7 +8,7 @@ from math import inf
 
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
@@ -245,7 +245,6 @@ class Model:
         max_size=60,
     ),
 )
-@settings(deadline=None)
 def test_whatever_happens_the_rule_holds_for_every_time_span(
     limits: Limits, acts: list[tuple[str, int]]
 ) -> None:
