@@ -149,15 +149,16 @@ class Checkout:
         return text.replace(_PORT, self.port)
 
 
+def copied(directory: Path) -> Path:
+    """Return a copy of this checkout in a directory, without what is not part of it."""
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "dist", "build")
+    return Path(shutil.copytree(ROOT, directory / "cipherecho", ignore=ignored))
+
+
 @contextmanager
 def checkout(directory: Path) -> Iterator[Checkout]:
-    """Copy this checkout, without what is not part of it."""
-    copy = directory / "cipherecho"
-    shutil.copytree(
-        ROOT,
-        copy,
-        ignore=shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "dist", "build"),
-    )
+    """Copy this checkout, for a reader who has just got it."""
+    copy = copied(directory)
     programs = directory / "programs"
     programs.mkdir()
     # Not that of the environment: it is in none yet.
