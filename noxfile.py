@@ -8,6 +8,7 @@ stands after ``--`` goes to the program that the session runs: ``nox -s tests --
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import rmtree
 
 import nox
 
@@ -17,7 +18,7 @@ nox.options.reuse_venv = "yes"
 nox.options.error_on_external_run = True
 nox.options.sessions = ["lint", "types", "tests"]
 
-PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+SHARED = ["-n", "auto", "--dist", "loadfile"]  # shared out to all cores, as in the README
 PLUGINS = sorted(str(path.parent) for path in Path("plugins").glob("*/pyproject.toml"))
 WORKFLOWS = sorted(map(str, Path(".github/workflows").iterdir()))
 
@@ -46,8 +47,50 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
-@nox.session(python=PYTHONS)
+@nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests as the README does, or those that are named after `--`."""
     _install(session, "tests")
-    session.run("pytest", "-n", "auto", "--dist", "loadfile", *session.posargs)
+    session.run("pytest", *SHARED, *session.posargs)
+
+
+@nox.session(venv_backend="uv")
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the lowest version of each dependency that pyproject.toml admits."""
+    _install(session, "tests", "--resolution", "lowest-direct")
+    session.run("pytest", *SHARED, *session.posargs)
+
+
+@nox.session
+def anomalies(session: nox.Session) -> None:
+    """Make every step of what is done for clients fail; the tests do some of that."""
+    _install(session, "tests")
+    session.run("python", "-m", "tests.anomalies", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into build/docs; a warning is an error."""
+    session.install("-e", ".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "-n", "-q", "docs", "build/docs")
+
+
+@nox.session
+def packaging(session: nox.Session) -> None:
+    """Build what would be published, and start it where nothing else is installed."""
+    session.install("build[uv]>=1.2", "twine>=6.1")
+    built = Path(session.create_tmp(), "dist")
+    rmtree(built, ignore_errors=True)
+    for project in [".", *PLUGINS]:
+        session.run("python", "-m", "build", "--installer", "uv", "--outdir", str(built), project)
+    session.run("twine", "check", "--strict", *map(str, built.iterdir()))
+    session.install("--force-reinstall", *map(str, built.glob("*.whl")))
+    session.run("cipherecho", "check", "rot13")
+
+
+@nox.session(venv_backend="none")
+def bench(session: nox.Session) -> None:
+    """Run the benchmark in little, which tells that it works and that every reply is right."""
+    little = ["--quick", "--text-mb", "10", "--peers", "epoll,cipherecho-wasm"]
+    output = ["--output", session.create_tmp()]
+    session.run("python3", "benchmarks/run.py", *little, *output, *session.posargs, external=True)
