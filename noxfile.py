@@ -35,6 +35,7 @@ def lint(session: nox.Session) -> None:
     session.install("-e", ".[lint]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
     session.run("typos")
     session.run("vulture")
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS)
@@ -65,7 +66,7 @@ def lowest(session: nox.Session) -> None:
 def anomalies(session: nox.Session) -> None:
     """Make every step of what is done for clients fail; the tests do some of that."""
     _install(session, "tests")
-    session.run("python", "-m", "tests.anomalies", *session.posargs)
+    session.run("python", "-m", "tests.system.anomalies", *session.posargs)
 
 
 @nox.session

@@ -7,11 +7,8 @@ import sys
 
 import trio
 
-from cipherecho.endpoint import TcpEndpoint
-from cipherecho.listeners import open_listeners
-from cipherecho.registry import Registry
-from cipherecho.server import serve
-from cipherecho.specification import SelectionError, parse
+from cipherecho.registry import Registry, SelectionError, parse
+from cipherecho.server import TcpEndpoint, open_listeners, serve
 
 
 async def main(*texts: str) -> None:

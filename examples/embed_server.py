@@ -5,11 +5,8 @@ Run it as it is: python examples/embed_server.py
 
 import trio
 
-from cipherecho.endpoint import TcpEndpoint
-from cipherecho.limits import Limits
-from cipherecho.listeners import open_listeners
 from cipherecho.rot13 import Rot13
-from cipherecho.server import serve
+from cipherecho.server import Limits, TcpEndpoint, open_listeners, serve
 
 
 async def main() -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .running import run_shell
+from tests.helpers.running import run_shell
 
 HERE = Path(__file__)
 

@@ -12,11 +12,8 @@ import time
 
 import trio
 
-from cipherecho.endpoint import TcpEndpoint
-from cipherecho.limits import Limits
-from cipherecho.listeners import open_listeners
 from cipherecho.rot13 import Rot13
-from cipherecho.server import serve
+from cipherecho.server import Limits, TcpEndpoint, open_listeners, serve
 
 
 class Asked:

@@ -6,9 +6,9 @@ those below it):
 
 ==========================  =================================================
 ``cipherecho.cli``          the command line
-``cipherecho.server``       listeners, connections, limits, shutdown, on Trio
+``cipherecho.server.serving``       listeners, connections, limits, shutdown, on Trio
 ``cipherecho.session``      bytes in, reply bytes out; no event loop
-``cipherecho.registry``     which ciphers are installed; loads the one asked for
+``cipherecho.ciphers.registry``     which ciphers are installed; loads the one asked for
 ``cipherecho.cipher``       the contract: what a plugin author imports
 ==========================  =================================================
 """

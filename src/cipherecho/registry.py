@@ -1,330 +1,42 @@
-"""Which ciphers are installed, and the one that is asked for, loaded.
+"""A cipher by its name, for programs: find it, read its specification, join it to others.
 
-Ciphers are entry points in the group ``cipherecho.ciphers`` of installed
-distributions.  Listing them reads metadata and imports no plugin; using one imports that
-one alone, so a broken plugin that nobody asked for is never noticed.
+This is the public face of :mod:`cipherecho.ciphers`::
 
-This is the only module that knows where installed packages are found.  It uses
-the backport ``importlib_metadata`` for one behaviour on every Python: a stale empty
-``dist-info`` directory hides no plugin, and editable installs know their origin.
+    cipher = Registry().load(parse("caesar:5"))
 """
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
-from typing import cast
-
-import importlib_metadata
-
-from cipherecho.chain import NoInverseError, chain, inverse
-from cipherecho.cipher import Cipher
-from cipherecho.coding import NotACipherError, check_cipher
-from cipherecho.options import SchemaError, configure
-from cipherecho.printable import shown
-from cipherecho.specification import SelectionError, Specification, fold
+from cipherecho.ciphers.composition import NoInverseError, chain, inverse
+from cipherecho.ciphers.registry import (
+    AmbiguousCipherError,
+    BrokenCipherError,
+    Entry,
+    IncompatibleCipherError,
+    NotInvertibleError,
+    Registry,
+    UnknownCipherError,
+)
+from cipherecho.ciphers.specification import (
+    SelectionError,
+    Specification,
+    SpecificationError,
+    parse,
+)
 
 __all__ = [
     "AmbiguousCipherError",
     "BrokenCipherError",
     "Entry",
     "IncompatibleCipherError",
+    "NoInverseError",
     "NotInvertibleError",
     "Registry",
+    "SelectionError",
+    "Specification",
+    "SpecificationError",
     "UnknownCipherError",
+    "chain",
+    "inverse",
+    "parse",
 ]
-
-GROUP = "cipherecho.ciphers"
-_COMPANIONS = "cipherecho.companions"
-
-_OWN = "cipherecho"
-_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A cipher that a distribution's metadata names; nothing of it was imported."""
-
-    name: str
-    """As it is asked for: small letters, digits and hyphens."""
-    value: str
-    """Where its factory is: ``module:attribute``."""
-    distribution: importlib_metadata.Distribution
-    """What brings it. Its metadata is read when it is first needed."""
-
-    @property
-    def module(self) -> str:
-        """The name of the module that has its factory."""
-        return self.value.partition(":")[0].strip()
-
-    @property
-    def package(self) -> str:
-        """The name of the distribution."""
-        return self.distribution.name
-
-    @property
-    def version(self) -> str:
-        """The version of the distribution."""
-        return self.distribution.version
-
-    @property
-    def origin(self) -> str:
-        """Where the distribution is: its directory, or the URL that it was installed from."""
-        try:
-            return str(self.distribution.origin.url)
-        except (AttributeError, ValueError):  # no direct_url.json, or not a good one
-            return str(self.distribution.locate_file(""))
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.package} {self.version}, {self.value}, from {self.origin})"
-
-
-class UnknownCipherError(SelectionError):
-    """No installed package has a cipher of this name."""
-
-
-class AmbiguousCipherError(SelectionError):
-    """Several packages have a cipher of this name; `entries` are theirs."""
-
-    def __init__(self, name: str, entries: list[Entry]) -> None:
-        self.entries = entries
-        claims = " and ".join(f"{one.package} {one.version} ({one.value})" for one in entries)
-        packages = {fold(one.package) for one in entries}
-        advice = (
-            f"write {name}@{entries[0].package} for the first"
-            if len(packages) > 1
-            else "one of its entry points has to be renamed"
-        )
-        super().__init__(f"cipher '{name}' is claimed by {claims}; {advice}")
-
-
-class BrokenCipherError(SelectionError):
-    """The plugin could not be imported, or raised when it made the cipher.
-
-    `entry` is its entry point; ``__cause__`` is what was raised.
-    """
-
-    def __init__(self, entry: Entry, what: str, cause: BaseException) -> None:
-        self.entry = entry
-        super().__init__(f"cipher {entry} {what}: {type(cause).__name__}: {shown(cause)}")
-
-
-class IncompatibleCipherError(SelectionError):
-    """The plugin was imported, and what it has does not keep the contract."""
-
-    def __init__(self, entry: Entry, problem: str) -> None:
-        self.entry = entry
-        super().__init__(f"cipher {entry} can't be used: {problem}")
-
-
-class NotInvertibleError(SelectionError):
-    """The cipher was to decrypt, and can only encrypt."""
-
-
-class Registry:
-    """The ciphers that are installed, as metadata has them when they are first needed.
-
-    Args:
-      allowed: the packages that may bring ciphers; all that are installed may if None.
-        Those of cipherecho itself are always there.
-
-    Built-in ciphers are those of cipherecho's own distribution.  Their names are
-    reserved, and looking them up costs no scan of everything that is installed.
-    """
-
-    def __init__(self, allowed: Collection[str] | None = None) -> None:
-        self.allowed = None if allowed is None else frozenset(map(fold, allowed)) | {_OWN}
-
-    @cached_property
-    def built_in(self) -> tuple[Entry, ...]:
-        """The ciphers that come with cipherecho itself."""
-        try:
-            own = importlib_metadata.distribution(_OWN)
-        except importlib_metadata.PackageNotFoundError:
-            return ()  # run from a source tree; a look-up will say that nothing is there
-        return _entries(own.entry_points.select(group=GROUP))
-
-    @cached_property
-    def entries(self) -> tuple[Entry, ...]:
-        """Every cipher that is installed, by name, then by package."""
-        entries = [
-            entry
-            for entry in _entries(_scan())
-            if self.allowed is None or fold(entry.package) in self.allowed
-        ]
-        return tuple(sorted(entries, key=lambda entry: (entry.name, entry.package)))
-
-    def status(self, entry: Entry) -> str:
-        """Return in a word or few whether `entry` can be asked for, from metadata alone.
-
-        ``ok``; ``ambiguous`` or ``reserved``, if only ``name@package`` finds it; or
-        ``bad name``, if nothing does.
-        """
-        if not _NAME.fullmatch(entry.name):
-            return "bad name"
-        if _is_own(entry):
-            return "ok"
-        if any(entry.name == own.name for own in self.built_in):
-            return "reserved"
-        others = [other for other in self.entries if other.name == entry.name]
-        return "ambiguous" if len(others) > 1 else "ok"
-
-    def find(self, name: str, package: str | None = None) -> Entry:
-        """Return the entry that `name` stands for; nothing is imported.
-
-        Args:
-          name: small and capital letters, ``_``, ``.`` and ``-`` are the same.
-          package: the distribution that it has to be from, likewise.
-
-        Raises:
-          UnknownCipherError: there is none; the message has near misses.
-          AmbiguousCipherError: there are several, and `package` does not pick one.
-        """
-        name, package = fold(name), package and fold(package)
-        own = [entry for entry in self.built_in if entry.name == name]
-        if own and package in (None, _OWN):
-            return own[0]
-        found = [
-            entry
-            for entry in self._usable
-            if entry.name == name and package in (None, fold(entry.package))
-        ]
-        if len(found) > 1:
-            raise AmbiguousCipherError(name, found)
-        if not found:
-            raise UnknownCipherError(self._unknown(name, package))
-        return found[0]
-
-    def companion(self, entry: Entry) -> tuple[str, str] | None:
-        """Return the companion that a cipher has: its package's name and its function.
-
-        Nothing is imported; see :mod:`cipherecho.companion`.
-        """
-        name = fold(entry.package)
-        if not _NAME.fullmatch(name):  # it becomes a part of a path
-            return None
-        points = entry.distribution.entry_points.select(group=_COMPANIONS)
-        values = [point.value for point in points if fold(point.name) == entry.name]
-        return (name, values[0]) if values else None
-
-    def factory(self, entry: Entry) -> Callable[..., object]:
-        """Import the plugin of `entry`, and return the factory that it names.
-
-        Raises:
-          BrokenCipherError: the import raised, or there is no such attribute.
-          IncompatibleCipherError: it can't be called.
-        """
-        point = importlib_metadata.EntryPoint(entry.name, entry.value, GROUP)
-        try:
-            factory = point.load()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as cause:  # a plugin's module may do anything
-            raise BrokenCipherError(entry, "can't be imported", cause) from cause
-        if not callable(factory):
-            raise IncompatibleCipherError(entry, f"{shown(factory, repr)} is no class or function")
-        return cast(Callable[..., object], factory)
-
-    def load(self, specification: Specification) -> Cipher:
-        """Return the cipher that `specification` asks for, be it of a member of a family.
-
-        Raises:
-          UnknownCipherError, AmbiguousCipherError: see :meth:`find`.
-          BrokenCipherError: the plugin raised when it was imported or made the cipher.
-          IncompatibleCipherError: it does not keep the contract.
-          BadOptionError: its options are not what it takes.
-        """
-        entry = self.find(specification.name, specification.distribution)
-        factory = self.factory(entry)
-        try:
-            return check_cipher(configure(factory, specification))
-        except SelectionError:
-            raise
-        except (SchemaError, NotACipherError) as problem:
-            raise IncompatibleCipherError(entry, str(problem)) from problem
-        except KeyboardInterrupt:
-            raise
-        except BaseException as cause:
-            raise BrokenCipherError(entry, "can't be made", cause) from cause
-
-    def load_chain(
-        self, specifications: Iterable[Specification], *, decrypt: bool = False
-    ) -> Cipher:
-        """Return one cipher for several, put through from left to right.
-
-        With `decrypt`, it undoes what it does without: each is inverted, and their
-        order too.
-
-        Raises:
-          NotInvertibleError: `decrypt`, and one of them can only encrypt.
-          SelectionError: whatever :meth:`load` raises.
-          ValueError: there are no specifications.
-        """
-        stages: list[Cipher] = []
-        for specification in specifications:
-            cipher = self.load(specification)
-            try:
-                stages.append(inverse(cipher) if decrypt else cipher)
-            except NoInverseError as problem:
-                raise NotInvertibleError(
-                    f"cipher '{specification}' can only encrypt, expected one with an inverse"
-                ) from problem
-        return chain(reversed(stages) if decrypt else stages)
-
-    @property
-    def _usable(self) -> list[Entry]:
-        return [entry for entry in self.entries if _NAME.fullmatch(entry.name)]
-
-    def _unknown(self, name: str, package: str | None) -> str:
-        if package is not None:
-            elsewhere = ", ".join(entry.package for entry in self._usable if entry.name == name)
-            hint = f"it is in {elsewhere}" if elsewhere else "no package has it"
-            return f"cipher '{name}' is not in the package {package!r}; {hint}"
-        names = sorted({entry.name for entry in self._usable})
-        if not names:
-            return f"cipher '{name}' is not installed, nor is any; is cipherecho itself installed?"
-        near = difflib.get_close_matches(name, names, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(names)}"
-        only = (
-            f" (the only packages allowed are {', '.join(sorted(self.allowed))})"
-            if self.allowed is not None
-            else ""
-        )
-        return f"cipher '{name}' is not installed; {hint}{only}"
-
-
-def _scan() -> Iterator[importlib_metadata.EntryPoint]:
-    """Yield the entry points of our group that whole distributions have."""
-    try:
-        points = list(importlib_metadata.entry_points(group=GROUP))
-    except Exception:  # one unreadable entry_points.txt, anywhere, ends that scan
-        points = list(_scan_one_by_one())
-    for point in points:
-        with suppress(Exception):  # METADATA is gone or no good: a half-done uninstall
-            if point.dist.name and point.dist.version:
-                yield point
-
-
-def _scan_one_by_one() -> Iterator[importlib_metadata.EntryPoint]:
-    seen = set()
-    for distribution in importlib_metadata.distributions():
-        with suppress(Exception):  # whatever a malformed file raises, it is not ours
-            name = fold(distribution.name)
-            if name not in seen:  # the first on the path is the one that is imported
-                seen.add(name)
-                yield from distribution.entry_points.select(group=GROUP)
-
-
-def _entries(points: Iterable[importlib_metadata.EntryPoint]) -> tuple[Entry, ...]:
-    return tuple(
-        Entry(fold(point.name), point.value, cast(importlib_metadata.Distribution, point.dist))
-        for point in points
-    )
-
-
-def _is_own(entry: Entry) -> bool:
-    return fold(entry.package) == _OWN

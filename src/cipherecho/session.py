@@ -35,7 +35,7 @@ from math import inf
 from sys import getsizeof
 
 from cipherecho.cipher import Cipher, InputError
-from cipherecho.coding import Coder, check_cipher, lines_of
+from cipherecho.ciphers.coder import Coder, check_cipher, lines_of
 from cipherecho.printable import printable, shown
 
 __all__ = [

@@ -28,9 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from cipherecho.chain import NoInverseError, inverse
 from cipherecho.cipher import Cipher, InputError, Transform, Vector
-from cipherecho.coding import (
+from cipherecho.ciphers.coder import (
     Coder,
     CodingError,
     check_cipher,
@@ -40,10 +39,11 @@ from cipherecho.coding import (
     new_transform,
     snapshot,
 )
-from cipherecho.options import BadOptionError, configure, options_of
+from cipherecho.ciphers.composition import NoInverseError, inverse
+from cipherecho.ciphers.options import BadOptionError, configure, options_of
+from cipherecho.ciphers.specification import fold, parse
 from cipherecho.printable import shown
 from cipherecho.session import MAX_LINE, Reply, Session, longest_coded
-from cipherecho.specification import fold, parse
 
 __all__ = [
     "CHECKS",
@@ -447,10 +447,10 @@ for _name, _check in CHECKS.items():
 def registered(name: str, factory: Callable[..., Any]) -> Iterator[None]:
     """Have `factory` installed as the cipher `name`, for as long as the block lasts.
 
-    Every :class:`~cipherecho.registry.Registry` made within finds it, as it would find a
+    Every :class:`~cipherecho.ciphers.registry.Registry` made within finds it, as it would find a
     package of the name ``registered-NAME``: there is real metadata on ``sys.path``.
 
-    >>> from cipherecho.registry import Registry
+    >>> from cipherecho.ciphers.registry import Registry
     >>> from cipherecho.rot13 import Rot13
     >>> with registered("mine", Rot13):
     ...     Registry().find("mine").package

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cipherecho.chain import chain, inverse
 from cipherecho.cipher import InputError, OptionError
-from cipherecho.options import BadOptionError, options_of
+from cipherecho.ciphers.composition import chain, inverse
+from cipherecho.ciphers.options import BadOptionError, options_of
+from cipherecho.ciphers.specification import Specification, parse
 from cipherecho.registry import Registry
 from cipherecho.rot13 import Rot13
 from cipherecho.session import MAX_LINE, Reply, Session
-from cipherecho.specification import Specification, parse
 from cipherecho.testing import conform
 from cipherecho_aead import __version__
 from cipherecho_aead.aead import ALGORITHMS, Aead, label_of, opened, sealed

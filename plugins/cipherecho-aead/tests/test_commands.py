@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cipherecho import landlock
+from cipherecho.host.sandbox import landlock
 from cipherecho_aead import __version__
 from cipherecho_aead.aead import ALGORITHMS
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from cipherecho.cipher import OptionError
-from cipherecho.options import BadOptionError
+from cipherecho.ciphers.options import BadOptionError
+from cipherecho.ciphers.specification import Specification
 from cipherecho.registry import Registry
-from cipherecho.specification import Specification
 from cipherecho_aead.keyfile import create_key, read_key
 
 KEY = "c0ffee11" * 8

@@ -7,10 +7,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cipherecho.cipher import InputError, OptionError, Vector
-from cipherecho.options import BadOptionError, options_of
+from cipherecho.ciphers.options import BadOptionError, options_of
+from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
 from cipherecho.session import Reply, Session
-from cipherecho.specification import parse
 from cipherecho_classical.adfgvx import Adfgvx
 
 LETTERS = string.ascii_uppercase + string.digits

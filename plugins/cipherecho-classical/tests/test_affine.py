@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cipherecho.chain import inverse
 from cipherecho.cipher import OptionError, Vector
-from cipherecho.options import BadOptionError, options_of
+from cipherecho.ciphers.composition import inverse
+from cipherecho.ciphers.options import BadOptionError, options_of
+from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
 from cipherecho.session import Reply, Session
-from cipherecho.specification import parse
 from cipherecho_classical.affine import Affine
 from cipherecho_classical.atbash import Atbash
 from cipherecho_classical.caesar import Caesar

@@ -5,7 +5,7 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cipherecho.chain import chain, inverse
+from cipherecho.ciphers.composition import chain, inverse
 from cipherecho.session import Reply, Session
 from cipherecho_classical.atbash import Atbash
 from cipherecho_classical.beaufort import Beaufort

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cipherecho.chain import chain, inverse
 from cipherecho.cipher import InputError, OptionError, Vector
-from cipherecho.options import BadOptionError
+from cipherecho.ciphers.composition import chain, inverse
+from cipherecho.ciphers.options import BadOptionError
+from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
 from cipherecho.session import Reply, Session
-from cipherecho.specification import parse
 from cipherecho_classical.columnar import Columnar, column_order
 
 keys = st.text(string.ascii_letters, min_size=1, max_size=40)

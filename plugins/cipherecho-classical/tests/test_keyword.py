@@ -6,12 +6,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cipherecho.chain import inverse
 from cipherecho.cipher import OptionError, Vector, letter_table
-from cipherecho.options import BadOptionError, options_of
+from cipherecho.ciphers.composition import inverse
+from cipherecho.ciphers.options import BadOptionError, options_of
+from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
 from cipherecho.session import Reply, Session
-from cipherecho.specification import parse
 from cipherecho_classical.keyword import Keyword
 
 IDENTITY = bytes(range(256))

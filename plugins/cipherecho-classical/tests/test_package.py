@@ -2,11 +2,11 @@
 
 import pytest
 
-from cipherecho.chain import chain, inverse
 from cipherecho.cipher import Cipher, Vector
+from cipherecho.ciphers.composition import chain, inverse
+from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Entry, Registry
 from cipherecho.session import Reply, Session
-from cipherecho.specification import parse
 from cipherecho_classical import __version__
 
 REGISTRY = Registry()

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cipherecho.chain import chain, inverse
 from cipherecho.cipher import InputError, OptionError, Vector
-from cipherecho.options import BadOptionError, options_of
+from cipherecho.ciphers.composition import chain, inverse
+from cipherecho.ciphers.options import BadOptionError, options_of
+from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
 from cipherecho.rot13 import Rot13
 from cipherecho.session import Reply, Reset, Session
-from cipherecho.specification import parse
 from cipherecho_classical.autokey import Autokey
 from cipherecho_classical.beaufort import Beaufort
 from cipherecho_classical.polyalphabetic import ALPHABET, RepeatingKey, Tableau, numbers_of

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from cipherecho.chain import inverse
+from cipherecho.ciphers.composition import inverse
+from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
 from cipherecho.session import Reply, Session
-from cipherecho.specification import parse
 
 README = Path(__file__).parent.parent / "README.md"
 ROWS = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| `([^`]+)` \| spacing", README.read_text(), re.M)

@@ -2,12 +2,12 @@
 
 import pytest
 
-from cipherecho.chain import chain
 from cipherecho.cipher import Vector
-from cipherecho.coding import table_of
-from cipherecho.options import BadOptionError, options_of
+from cipherecho.ciphers.coder import table_of
+from cipherecho.ciphers.composition import chain
+from cipherecho.ciphers.options import BadOptionError, options_of
+from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
-from cipherecho.specification import parse
 from cipherecho_classical.rot47 import Rot47
 
 IDENTITY = bytes(range(256))

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cipherecho.chain import chain, inverse
 from cipherecho.cipher import InputError, OptionError
-from cipherecho.options import BadOptionError, options_of
+from cipherecho.ciphers.composition import chain, inverse
+from cipherecho.ciphers.options import BadOptionError, options_of
+from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
 from cipherecho.rot13 import Rot13
 from cipherecho.session import Reply, Reset, Session
-from cipherecho.specification import parse
 from cipherecho_classical.vigenere import Vigenere
 
 keys = st.text(string.ascii_letters, min_size=1, max_size=300)

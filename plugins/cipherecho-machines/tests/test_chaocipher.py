@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cipherecho.cipher import OptionError
-from cipherecho.options import BadOptionError, options_of
+from cipherecho.ciphers.options import BadOptionError, options_of
+from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
-from cipherecho.specification import parse
 from cipherecho_machines.chaocipher import Chaocipher
 
 LETTERS = string.ascii_uppercase

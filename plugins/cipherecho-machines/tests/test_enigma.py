@@ -10,9 +10,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from cipherecho.cipher import OptionError
-from cipherecho.options import BadOptionError, options_of
+from cipherecho.ciphers.options import BadOptionError, options_of
+from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
-from cipherecho.specification import parse
 from cipherecho_machines.enigma import Enigma
 
 ROTORS = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII")

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cipherecho.chain import chain, inverse
 from cipherecho.cipher import Cipher, InputError, Stateful, Vector
+from cipherecho.ciphers.composition import chain, inverse
+from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Entry, Registry
 from cipherecho.session import Reply, Reset, Session
-from cipherecho.specification import parse
 from cipherecho_machines import __version__
 
 REGISTRY = Registry()

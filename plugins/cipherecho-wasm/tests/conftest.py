@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cipherecho.companion import companions
+from cipherecho.host.sandbox.companion import companions
 from cipherecho_wasm.compiled import COMPILER
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the modules beside this one

@@ -16,9 +16,9 @@ import pytest
 from guest_text import costly, guest
 from starting import do_without, run, serving
 
-from cipherecho import landlock
 from cipherecho.cipher import OptionError
-from cipherecho.companion import Companion, companion, companions
+from cipherecho.host.sandbox import landlock
+from cipherecho.host.sandbox.companion import Companion, companion, companions
 from cipherecho_wasm import cache, compiled
 from cipherecho_wasm.compiled import COMPILER
 from cipherecho_wasm.family import wasm

@@ -13,8 +13,8 @@ import pytest
 from guest_text import guest
 from starting import run
 
-from cipherecho.chain import inverse
 from cipherecho.cipher import InputError
+from cipherecho.ciphers.composition import inverse
 from cipherecho.testing import outcomes
 from cipherecho_wasm.family import wasm
 from cipherecho_wasm.guest import GuestTransform

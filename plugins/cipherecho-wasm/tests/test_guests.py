@@ -15,10 +15,10 @@ import pytest
 from starting import do_without, run, serving
 
 from cipherecho.cipher import OptionError
-from cipherecho.options import BadOptionError, options_of
+from cipherecho.ciphers.options import BadOptionError, options_of
+from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
 from cipherecho.session import Session
-from cipherecho.specification import parse
 from cipherecho_wasm.family import Member, wasm
 
 GUESTS = Path(__file__).parent.parent / "guests"

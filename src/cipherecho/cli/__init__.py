@@ -17,7 +17,7 @@ def main() -> None:
     """
     # Before anything else is imported, which takes a while: process 1 has no default actions
     # of signals, so that one which comes before there is a handler is lost.
-    from cipherecho.signals import Signals
+    from cipherecho.host.signals import Signals
 
     signals = Signals()
     signals.handle()

@@ -13,12 +13,12 @@ from typing import TextIO
 
 import click
 
-from cipherecho.allocation import keep_freed_blocks
 from cipherecho.cipher import InputError
-from cipherecho.cli.parameters import chosen_cipher, cipher_options
+from cipherecho.ciphers.specification import Specification
+from cipherecho.cli.configuration.option_types import chosen_cipher, cipher_options
+from cipherecho.host.memory import keep_freed_blocks
 from cipherecho.printable import printable, shown
 from cipherecho.session import Reply, Reset, Session
-from cipherecho.specification import Specification
 
 __all__ = ["apply"]
 

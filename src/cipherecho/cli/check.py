@@ -6,17 +6,17 @@ import json
 
 import click
 
-from cipherecho.cli.parameters import SPECIFICATION, installed
-from cipherecho.coding import NotACipherError
-from cipherecho.options import SchemaError, configure, specialize
-from cipherecho.printable import printable
-from cipherecho.registry import (
+from cipherecho.ciphers.coder import NotACipherError
+from cipherecho.ciphers.options import SchemaError, configure, specialize
+from cipherecho.ciphers.registry import (
     BrokenCipherError,
     Entry,
     IncompatibleCipherError,
     Registry,
 )
-from cipherecho.specification import SelectionError, Specification
+from cipherecho.ciphers.specification import SelectionError, Specification
+from cipherecho.cli.configuration.option_types import SPECIFICATION, installed
+from cipherecho.printable import printable
 from cipherecho.testing import Outcome, outcomes
 
 __all__ = ["check"]

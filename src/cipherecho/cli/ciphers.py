@@ -17,13 +17,20 @@ from typing import Any
 import click
 
 from cipherecho.cipher import Vector
-from cipherecho.cli.parameters import SPECIFICATION, installed
-from cipherecho.glimpse import glimpse
-from cipherecho.options import REQUIRED, Option, SchemaError, is_family, options_of, specialize
+from cipherecho.ciphers.docstring import glimpse
+from cipherecho.ciphers.options import (
+    REQUIRED,
+    Option,
+    SchemaError,
+    is_family,
+    options_of,
+    specialize,
+)
+from cipherecho.ciphers.registry import BrokenCipherError, Entry, IncompatibleCipherError, Registry
+from cipherecho.ciphers.specification import SelectionError, Specification, parse
+from cipherecho.cli.configuration.option_types import SPECIFICATION, installed
 from cipherecho.printable import printable
-from cipherecho.registry import BrokenCipherError, Entry, IncompatibleCipherError, Registry
 from cipherecho.session import Reply, Session
-from cipherecho.specification import SelectionError, Specification, parse
 
 __all__ = ["ciphers"]
 

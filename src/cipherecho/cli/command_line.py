@@ -8,12 +8,12 @@ from typing import NoReturn
 
 import click
 
+from cipherecho.ciphers.specification import SelectionError
+from cipherecho.cli.configuration.option_types import SettingsError
 from cipherecho.cli.messages import Messages, form_asked_for
-from cipherecho.cli.parameters import SettingsError
 from cipherecho.cli.program import Program
 from cipherecho.cli.root import COMMANDS, root
-from cipherecho.signals import Signals
-from cipherecho.specification import SelectionError
+from cipherecho.host.signals import Signals
 
 __all__ = ["run_command_line"]
 

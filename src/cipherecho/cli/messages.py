@@ -40,7 +40,7 @@ class Messages:
         self.in_json = not self.in_json
         self._log.close()
         if self.in_json:
-            from cipherecho.cli.log import logging_at_once
+            from cipherecho.host.log.stderr import logging_at_once
 
             self._log.enter_context(logging_at_once())
 
@@ -53,7 +53,7 @@ class Messages:
             return
         line = f"cipherecho: {text}"
         if "JOURNAL_STREAM" in os.environ:
-            from cipherecho.cli.log_form import is_journal, prioritised
+            from cipherecho.host.log.form import is_journal, prioritised
 
             if is_journal(2, os.environ):
                 line = prioritised(line, logging.ERROR)

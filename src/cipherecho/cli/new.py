@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from cipherecho import __version__
-from cipherecho.registry import Registry
-from cipherecho.specification import fold
+from cipherecho.ciphers.registry import Registry
+from cipherecho.ciphers.specification import fold
 
 __all__ = ["new"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cipherecho.cli.messages import Messages
-from cipherecho.signals import Signals
+from cipherecho.host.signals import Signals
 
 __all__ = ["Program"]
 

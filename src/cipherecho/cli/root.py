@@ -12,8 +12,8 @@ import click
 from click.core import ParameterSource
 
 from cipherecho import __version__
+from cipherecho.cli.configuration.server_options import SECTIONS
 from cipherecho.cli.program import Program
-from cipherecho.cli.server_options import SECTIONS
 from cipherecho.printable import printable
 
 __all__ = ["COMMANDS", "root"]
@@ -93,7 +93,7 @@ def root(ctx: click.Context, /, *, check_config: bool, **_: Any) -> int | None:
         signals.release()
         _refuse_options_before(ctx, ctx.invoked_subcommand)
         return None
-    from cipherecho.cli.configuration import configuration_of
+    from cipherecho.cli.configuration.layers import configuration_of
 
     with redirect_stdout(sys.stderr):  # a plugin may print, but not there
         configuration = configuration_of(ctx)

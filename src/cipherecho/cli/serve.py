@@ -8,19 +8,19 @@ import sys
 from contextlib import redirect_stdout, suppress
 from functools import partial
 
-from cipherecho.cli.configuration import Configuration
-from cipherecho.cli.log import LogFormat, logging_to_stderr
-from cipherecho.cli.log_writer import NoThreadError
+from cipherecho.ciphers.specification import SelectionError
+from cipherecho.cli.configuration.layers import Configuration
+from cipherecho.cli.configuration.option_types import SettingsError
+from cipherecho.cli.configuration.toml_file import SettingsFile
 from cipherecho.cli.messages import CRASHED
-from cipherecho.cli.parameters import SettingsError
-from cipherecho.cli.settings_file import SettingsFile
-from cipherecho.endpoint import Endpoint
-from cipherecho.file_contents import has_changed
-from cipherecho.process import ciphers_in_sandbox, run
-from cipherecho.sandbox import Sandbox
-from cipherecho.signals import Signals
-from cipherecho.specification import SelectionError
-from cipherecho.variables import VariableError
+from cipherecho.host.log.stderr import LogFormat, logging_to_stderr
+from cipherecho.host.log.writer import NoThreadError
+from cipherecho.host.process import ciphers_in_sandbox, run
+from cipherecho.host.sandbox.confinement import Sandbox
+from cipherecho.host.signals import Signals
+from cipherecho.service_manager.environment import VariableError
+from cipherecho.settings.endpoint import Endpoint
+from cipherecho.settings.file_contents import has_changed
 
 __all__ = ["check_ciphers", "serve_command"]
 
@@ -46,9 +46,10 @@ def serve_command(configuration: Configuration, signals: Signals) -> int:
             log.warning("%(warning)s", {"warning": warning})
         try:
             return run(
-                configuration.services,
+                configuration.listeners,
                 configuration.ciphers,
                 signals,
+                certificates=configuration.certificates,
                 max_buffered=configuration.max_buffered,
                 express=configuration.express,
                 announce=announce,

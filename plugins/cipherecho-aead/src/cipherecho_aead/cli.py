@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from cipherecho.printable import printable
-from cipherecho.specification import Specification
+from cipherecho.registry import Specification
 from cipherecho_aead import __version__
 from cipherecho_aead.keyfile import create_key
 

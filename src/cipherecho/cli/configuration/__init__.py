@@ -1,0 +1,1 @@
+"""Command line, environment and settings file, joined into one configuration."""

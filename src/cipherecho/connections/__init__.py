@@ -1,0 +1,1 @@
+"""One connection's life, and the two drivers that serve it."""

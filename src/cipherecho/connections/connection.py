@@ -1,0 +1,280 @@
+"""One client's connection: its state, whichever driver serves it.
+
+A :mod:`~cipherecho.connections.connection_task` of its own drives a connection, or the
+:mod:`~cipherecho.connections.express_lane` does, together with all others that are quiet.
+The drivers hand the connection over to each other as the objects in here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from math import inf
+from ssl import SSLError
+from typing import Any
+
+import trio
+
+from cipherecho.connections.buffers import SMALL_BYTES, Buffers
+from cipherecho.connections.client import Client
+from cipherecho.connections.counters import Tally, Traffic
+from cipherecho.connections.offload.slow_ciphers import Pace
+from cipherecho.connections.offload.turns import Turns
+from cipherecho.connections.offload.workers import Job, Workers
+from cipherecho.network.tls_socket import TlsSocket
+from cipherecho.session import Session, error_line
+from cipherecho.settings.addresses import source_named
+from cipherecho.settings.limits import Limits
+
+__all__ = ["Connection", "SocketConnection", "Terms", "why_broken"]
+
+log = logging.getLogger("cipherecho")
+
+_CLOSED = (
+    "closed: peer=%(peer)s reason=%(reason)r lines=%(lines)d rejected=%(rejected)d "
+    "received=%(received)d sent=%(sent)d seconds=%(seconds).3f"
+)
+
+
+def why_broken(error: BaseException | None) -> str:
+    """Return, for the log, why a connection ended on which receiving or sending failed."""
+    return "TLS error" if isinstance(error, SSLError) else "reset by the client"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What all connections of a server have in common."""
+
+    limits: Limits
+    pace: Pace
+    """How quick their cipher is."""
+    workers: Workers
+    """The worker threads that they share, for a cipher that is slow."""
+    report: Callable[[BaseException], None]
+    """Called with what a faulty cipher raised."""
+    tally: Tally = field(default_factory=Tally)
+    """Where they are counted when they end."""
+    log_empty: bool = False
+    """Whether there is a record of one on which no byte went either way."""
+    buffers: Buffers = field(default_factory=Buffers)
+    """What they hold in memory is counted there, with what those of other servers do."""
+    dismiss: Callable[[Any], None] = lambda connection: None
+    """Called with one that is dismissed, for whoever drives it to end it; raises nothing."""
+    turns: Turns = field(default_factory=Turns)
+    """When their tasks may code in the event loop."""
+
+
+class Connection:
+    """A client, its session, and where they stand.
+
+    Args:
+      session: what answers the client.
+      terms: what holds for all connections of the server.
+      peer: the client's name in the log.
+    """
+
+    # There may be many thousands, most of them idle.
+    __slots__ = (
+        "_has_ended",
+        "_line_deadline",
+        "_line_number",
+        "_started",
+        "counted",
+        "is_dismissed",
+        "is_in_reply",
+        "job",
+        "peer",
+        "received",
+        "reply",
+        "sent",
+        "session",
+        "subject",
+        "terms",
+        "waiting_since",
+        "worked_at",
+        "worked_until",
+    )
+
+    def __init__(self, session: Session, terms: Terms, peer: str) -> None:
+        self.session = session
+        self.terms = terms
+        self.peer = peer
+        self.subject = ""
+        """Whom the client's certificate is for, as TLS has it; empty without one."""
+        self.reply = b""
+        """What is still to be sent."""
+        self.is_in_reply = False
+        """Whether some of that may have been sent."""
+        self.received = 0
+        """How many bytes came."""
+        self.sent = 0
+        """How many bytes were sent."""
+        self.waiting_since = trio.current_time()
+        """Since when there is nothing to do but to wait for input."""
+        self.counted = 0
+        """How many bytes of memory :attr:`Terms.buffers` has it down for."""
+        self.is_dismissed = False
+        """Whether it has to go, as all together hold too much; then it holds nothing."""
+        self.job: Job | None = None
+        """What a worker thread does for it now."""
+        self.worked_until = 0.0
+        """Until when the workers' queue reckons that it had its share of them, ..."""
+        self.worked_at = 0.0
+        """... and when it found that."""
+        self._started = self.waiting_since
+        self._has_ended = False
+        self._line_number = 0
+        self._line_deadline = inf
+
+    def input_deadline(self) -> float:
+        """Return until when input may be waited for: the idle time, or the line time's end.
+
+        The time of a line starts when this is asked for the first time since it began.
+        """
+        limits = self.terms.limits
+        if not self.session.has_begun_line:
+            self._line_deadline = inf
+        elif self._line_deadline == inf or self._line_number != self.session.lines:
+            self._line_number = self.session.lines  # of those before the one that has begun
+            self._line_deadline = self.waiting_since + limits.line_timeout
+        return min(self.waiting_since + limits.idle_timeout, self._line_deadline)
+
+    def why_input_ended(self) -> tuple[str, str]:
+        """Return the reason for the log, and the message for the client, of a time that is up."""
+        limits = self.terms.limits
+        if trio.current_time() >= self._line_deadline:
+            return (
+                "line timeout",
+                f"got no end of the line for {limits.line_timeout:g} s, "
+                "expected one within that time",
+            )
+        return (
+            "idle",
+            f"got nothing for {limits.idle_timeout:g} s, expected a line within that time",
+        )
+
+    @property
+    def source(self) -> Hashable:
+        """Where the client comes from; all those on Unix sockets come from one place."""
+        return source_named(self.peer)
+
+    @property
+    def held(self) -> int:
+        """How much memory is taken by what is not answered or not taken, in bytes."""
+        return self.session.held + len(self.reply)
+
+    def count_held(self, data: bytes = b"") -> None:
+        """Count what it holds now; `data` was received too, and the session has not got it.
+
+        Somebody may have to be dismissed then: :meth:`Buffers.relieve`.
+        """
+        if self.is_dismissed or self._has_ended:
+            return
+        held = self.held + len(data)
+        self.terms.buffers.count(self, held if held > SMALL_BYTES else 0)
+
+    def keep_bound(self, data: bytes = b"") -> None:
+        """Count as above, and dismiss who has to go; that may be this connection."""
+        self.count_held(data)
+        buffers = self.terms.buffers
+        if buffers.bytes > buffers.most:
+            buffers.relieve()
+
+    def dismiss(self) -> None:
+        """Have it end, as all together hold too much and it the most; what it holds is lost.
+
+        The session may be a worker thread's, and is left alone.
+        """
+        self.is_dismissed = True
+        self.reply = b""
+        self.terms.dismiss(self)
+
+    def dismissal(self) -> bytes:
+        """Return what a client is told that was dismissed."""
+        return error_line(
+            f"all clients together hold more than {self.terms.buffers.most} bytes in lines without "
+            "an end and replies that are not taken, and you hold most; closing the connection"
+        )
+
+    def add_to(self, traffic: Traffic) -> None:
+        """Add what went through so far."""
+        session = self.session
+        traffic.add(session.lines, session.rejected, self.received, self.sent)
+
+    def count_end(self, reason: str) -> float | None:
+        """Count that the connection ended and why, and return for how long it was open.
+
+        The second time, nothing is counted, and None is returned.
+        """
+        if self._has_ended:
+            return None
+        self._has_ended = True
+        tally = self.terms.tally
+        tally.closed[reason] += 1
+        # Of the application nothing went either way, be there TLS or not.
+        tally.empty += not self.received and not self.sent
+        seconds = trio.current_time() - self._started
+        tally.seconds += seconds
+        self.add_to(tally.ended)
+        return seconds
+
+    def tell_end(self, reason: str) -> None:
+        """Count and log that the connection ended and why, and report a cipher's failure.
+
+        An empty one is not logged, unless that is asked for: those are mostly of a load balancer
+        that looks whether somebody is there.
+        """
+        seconds = self.count_end(reason)
+        if seconds is None:
+            return
+        if self.session.failure is not None:
+            self.terms.report(self.session.failure)
+        if not log.isEnabledFor(logging.INFO):
+            return
+        if not self.received and not self.sent and not self.terms.log_empty:
+            return
+        fields = {
+            "peer": self.peer,
+            "reason": str(reason),
+            "lines": self.session.lines,
+            "rejected": self.session.rejected,
+            "received": self.received,
+            "sent": self.sent,
+            "seconds": seconds,
+        }
+        if self.subject:
+            fields["certificate"] = self.subject
+            log.info(f"{_CLOSED} certificate=%(certificate)r", fields)
+        else:
+            log.info(_CLOSED, fields)
+
+
+class SocketConnection(Connection):
+    """A connection on a socket, so that the express lane can drive it.
+
+    Args:
+      session, terms, peer: as for every connection.
+      client: whose it is; :meth:`leave` has it leave.
+    """
+
+    __slots__ = ("client", "socket")
+
+    def __init__(self, session: Session, terms: Terms, peer: str, client: Client) -> None:
+        Connection.__init__(self, session, terms, peer)  # quicker than super()
+        self.client = client
+        self.socket = client.socket
+
+    @property
+    def held(self) -> int:
+        """How much memory is taken by what is not answered or not taken, in bytes."""
+        held = super().held
+        return held + self.socket.held(held) if isinstance(self.socket, TlsSocket) else held
+
+    def leave(self) -> None:
+        """Close the socket and give back all that is held, when the connection has ended."""
+        try:
+            if self.counted:
+                self.terms.buffers.count(self, 0)
+        finally:
+            self.client.leave()

@@ -1,0 +1,252 @@
+"""A connection driven by a task of its own, on any stream and on every platform.
+
+The task joins a stream to a session and keeps the time.  All that ends a connection as a rule
+ends here: a reset, a timeout and a faulty cipher are each one record in the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum
+from math import inf
+from time import perf_counter
+
+import trio
+
+from cipherecho.connections.connection import Connection, why_broken
+from cipherecho.network.sockets import RECEIVE_BYTES, Socket, is_readable
+from cipherecho.network.streams import close_gently
+from cipherecho.session import Closed
+
+__all__ = ["ConnectionTask"]
+
+# At shutdown, a connection on which nothing came for so long counts as idle: enough for
+# what is under way on a local network.
+_QUIET_SECONDS = 0.05
+
+# At shutdown, a client that never pauses is read from for so long.
+_LAST_CALL_SECONDS = 0.5
+
+
+# What is coded in turns is sent together, if that is so little and took no longer: a send for each
+# would cost a fiftieth more, and nobody notices that it comes so much later.
+_SENT_AT_ONCE_BYTES = 1 << 18
+_SENT_AT_ONCE_SECONDS = 0.02
+
+
+class _State(Enum):
+    """What the task does, and so what it means when the time is up."""
+
+    RECEIVING = "receiving"
+    CODING = "coding"  # takes its time; the client is not to blame
+    SENDING = "sending"
+
+
+class _Next(Enum):
+    """What becomes of the connection."""
+
+    ON = "there is more to do"
+    LEFT = "it is quiet, and somebody else waits for what comes"
+    OVER = "it has ended"
+
+
+class ConnectionTask:
+    """Serves one client until either side ends it, or until it is quiet.
+
+    Args:
+      connection: where client and session stand.
+      stream: the client's bytes; whoever accepted it closes it when :meth:`run` returns.
+      until_quiet: the socket below the stream, to return as soon as all is sent and
+        nothing waits to be read in it, for somebody else to wait for what comes.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        stream: trio.abc.Stream,
+        until_quiet: Socket | None = None,
+    ) -> None:
+        self._connection = connection
+        self._terms = connection.terms
+        self._stream = stream
+        self._until_quiet = until_quiet
+        # Its deadline moves: a scope for each receive and send halves the throughput.
+        self._scope = trio.CancelScope()
+        self._state = _State.RECEIVING
+        self._last_call = inf  # set when draining
+        self._data: bytes | None = None  # received, and not coded yet; empty at its end
+
+    async def run(self) -> bool:
+        """Serve the client; return whether it is quiet and not over.
+
+        How it ended is logged, if it did.  Only what must not happen is raised, by which the
+        connection has ended too.
+        """
+        try:
+            reason = await self._converse()
+        except trio.BrokenResourceError as error:
+            reason = why_broken(error.__cause__)
+        except trio.Cancelled:
+            self._connection.tell_end("cut")
+            raise
+        finally:
+            if self._connection.job is not None:
+                self._connection.job.abandon()
+                self._connection.job = None
+        if reason:
+            self._connection.tell_end(reason)
+        return not reason
+
+    def drain(self) -> None:
+        """Answer what has come, then close; the connection ends soon after."""
+        now = trio.current_time()
+        self._last_call = min(self._last_call, now + _LAST_CALL_SECONDS)
+        if self._state is _State.RECEIVING:
+            self._scope.deadline = min(self._scope.deadline, now + _QUIET_SECONDS)
+
+    def dismiss(self) -> None:
+        """Go on no more, whatever the task waits for, since the connection is dismissed."""
+        if self._connection.job is None:  # or the session is a thread's
+            self._connection.session.drop()
+        self._scope.cancel()
+
+    async def _converse(self) -> str:
+        """Exchange lines until there is a reason to stop; return that, or nothing if quiet."""
+        outcome = _Next.ON
+        while outcome is _Next.ON and not self._connection.is_dismissed:
+            with trio.CancelScope() as self._scope:
+                outcome = await self._exchange()
+            if self._scope.cancelled_caught:
+                break
+        if self._connection.is_dismissed:
+            await self._see_off()
+            return "buffers full"
+        if outcome is _Next.LEFT:
+            return ""
+        if outcome is _Next.ON and self._state is _State.SENDING:
+            return "write timeout"
+        session = self._connection.session
+        if session.closed is Closed.END_OF_INPUT:
+            return session.closed
+        if session.closed is not None:  # its error line is sent
+            await close_gently(self._stream)
+            return session.closed
+        if self._last_call < inf:
+            await close_gently(self._stream)
+            return "shutdown"
+        reason, message = self._connection.why_input_ended()
+        last_words = session.close(message)
+        self._connection.sent += len(last_words)
+        await close_gently(self._stream, last_words)
+        return reason
+
+    async def _see_off(self) -> None:
+        """Tell a client that is dismissed why, unless it is in the midst of a reply."""
+        self._data = None
+        if not self._connection.is_in_reply:
+            with suppress(trio.BrokenResourceError):
+                await close_gently(self._stream, self._connection.dismissal())
+
+    async def _exchange(self) -> _Next:
+        """Receive, code and send in turn; return what comes next.
+
+        If that is to go on, the scope's time ran out in the instant when what it waited
+        for came: that was in time, and needs a new scope to go on in.
+        """
+        connection = self._connection
+        while not self._scope.cancel_called:
+            session = connection.session  # which may be another one than before
+            self._state = _State.RECEIVING
+            connection.keep_bound(self._data or b"")
+            if connection.is_dismissed:
+                break
+            if connection.reply:
+                self._state = _State.SENDING
+                connection.is_in_reply = True
+                self._scope.deadline = trio.current_time() + self._terms.limits.write_timeout
+                await self._stream.send_all(connection.reply)
+                connection.sent += len(connection.reply)
+                connection.reply = b""
+                connection.is_in_reply = False
+                connection.waiting_since = trio.current_time()
+            elif connection.job is not None or session.has_more:
+                self._state = _State.CODING
+                self._scope.deadline = inf
+                connection.reply = await self._answer_more()
+            elif self._data is not None:
+                data, self._data = self._data, None
+                connection.reply = self._take_in(data)
+            elif session.closed or trio.current_time() >= self._last_call:
+                return _Next.OVER
+            elif self._is_quiet():
+                return _Next.LEFT
+            else:
+                self._wait_for_input()
+                self._data = bytes(await self._stream.receive_some(RECEIVE_BYTES))
+                connection.received += len(self._data)
+                connection.waiting_since = trio.current_time()
+        return _Next.ON
+
+    def _take_in(self, data: bytes) -> bytes:
+        """Return the answer to what came, as far as it can be coded now; nothing at its end."""
+        session, pace = self._connection.session, self._terms.pace
+        if pace.constant:
+            return session.receive(data) if data else session.end()
+        if self._terms.turns.must_wait:
+            return session.receive(data, 0) if data else session.end(0)
+        if data:
+            return self._timed(session.receive, data)
+        return self._timed(session.end)
+
+    async def _answer_more(self) -> bytes:
+        """Return what of the lines that wait is answered next, by a thread or in the loop.
+
+        If that is a thread, neither the shutdown nor the end of the process waits for it.
+        """
+        connection, terms = self._connection, self._terms
+        replies: list[bytes] = []
+        size = 0
+        send_by = perf_counter() + _SENT_AT_ONCE_SECONDS
+        while connection.job is None:
+            session = connection.session
+            if not terms.pace.constant and not terms.pace.fits(session):
+                if not replies:
+                    connection.job = terms.workers.submit(connection)
+                break
+            if terms.turns.must_wait:
+                if replies:
+                    break
+                await terms.turns.wait()
+            replies.append(self._timed(session.resume))
+            size += len(replies[-1])
+            if not session.has_more or size > _SENT_AT_ONCE_BYTES or perf_counter() > send_by:
+                break
+        if connection.job is not None:
+            replies.append(await connection.job.news())
+            if connection.job.finished:
+                connection.job = None
+                connection.waiting_since = trio.current_time()
+        return b"".join(replies)
+
+    def _timed(self, answering: Callable[..., bytes], *data: bytes) -> bytes:
+        begin = perf_counter()
+        try:
+            return self._terms.pace.answer(self._connection.session, answering, *data)
+        finally:
+            self._terms.turns.spend(perf_counter() - begin)
+
+    def _is_quiet(self) -> bool:
+        return (
+            self._until_quiet is not None
+            and self._last_call == inf
+            and self._connection.input_deadline() > trio.current_time()
+            and not is_readable(self._until_quiet)
+        )
+
+    def _wait_for_input(self) -> None:
+        deadline = self._connection.input_deadline()
+        if self._last_call < inf:
+            deadline = min(deadline, trio.current_time() + _QUIET_SECONDS, self._last_call)
+        self._state = _State.RECEIVING
+        self._scope.deadline = deadline

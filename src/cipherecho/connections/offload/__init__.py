@@ -1,0 +1,1 @@
+"""Which lines are too slow for the event loop, and the threads that code them."""

@@ -1,0 +1,1 @@
+"""The process on its machine: signals, log, sandbox, metrics."""

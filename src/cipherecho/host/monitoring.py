@@ -1,0 +1,273 @@
+"""Over HTTP, for whoever watches a server: its metrics, whether it lives, and whether it is ready.
+
+A request is answered by the event loop that serves the clients too, which is the point of
+``/livez``: if the loop is stuck, there is no answer, and that is what a probe acts on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+
+import h11
+import trio
+
+from cipherecho.connections.buffers import Buffers
+from cipherecho.connections.log_throttle import Failures, Seldom
+from cipherecho.host.metrics import Metrics, Watched
+from cipherecho.network.listeners import ListeningSocket, endpoint_of, transport_of
+from cipherecho.network.streams import close_gently
+from cipherecho.printable import printable, shown
+from cipherecho.settings.addresses import Source, source_of
+from cipherecho.settings.endpoint import Endpoint
+
+__all__ = ["answer", "serve_metrics"]
+
+# So many clients have a connection at once. A server has few that watch it, and they don't come
+# often: every 15 s or so.
+_MOST_CLIENTS = 32
+
+# A client is given so long for all of it. (Prometheus gives us 10 s too, and a Kubernetes
+# probe 1 s.)
+_SECONDS = 10.0
+
+# The longest request, up to its body, which nobody reads. (Prometheus sends half a KiB.)
+_MOST_BYTES = 8192
+
+# When nobody can be accepted, that is tried again after so long.
+_RETRY_SECONDS = 0.25
+
+_PATHS = (b"/metrics", b"/livez", b"/readyz")
+_METHODS = (b"GET", b"HEAD", b"OPTIONS")
+
+# The scheme and authority of a target in absolute form, which proxies get (RFC 9112, 3.2.2).
+_BEFORE_PATH = re.compile(rb"https?://[^/?#]*", flags=re.IGNORECASE)
+
+
+async def serve_metrics(
+    listeners: Sequence[ListeningSocket],
+    services: Mapping[str, Watched],
+    *,
+    ready: Callable[[], bool],
+    records_lost: Callable[[], int] = lambda: 0,
+    buffers: Buffers | None = None,
+    task_status: trio.TaskStatus[list[Endpoint]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answer ``/metrics``, ``/livez`` and ``/readyz`` until cancelled.
+
+    Everybody who can connect is answered, and metrics take the event loop for 0.2 ms, or 2
+    with 10,000 connections: listen where only those can connect who watch the server.  There
+    are 32 places; when all are taken, whoever connects gets the place of another: of the source
+    that has most of them, the client that has kept us waiting longest for its request.  So
+    silent ones keep nobody out.
+
+    Nothing that a client does is raised, and what goes wrong in accepting is logged and tried
+    again: what only watches a server does not end it.
+
+    Args:
+      listeners: where they connect; whoever opened them closes them.  TLS is not spoken here.
+      services: what is watched, by the name that it has in metrics; asked anew each time.
+      ready: returns whether new clients are welcome, so that a load balancer sends some.
+      records_lost: returns how many records did not get into the log.
+      buffers: what those of the services together hold in memory, if that is to be told.
+      task_status: started with the endpoints of `listeners`, in their order, with the
+        ports that the system picked.
+    """
+    async with trio.open_nursery() as nursery:
+        watchers = _Watchers(nursery, services, ready, records_lost, buffers)
+        for listener in listeners:
+            nursery.start_soon(watchers.accept, transport_of(listener))
+        task_status.started([endpoint_of(listener) for listener in listeners])
+
+
+class _Watchers:
+    """All who are connected, each served by a task of its own."""
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        services: Mapping[str, Watched],
+        ready: Callable[[], bool],
+        records_lost: Callable[[], int],
+        buffers: Buffers | None,
+    ) -> None:
+        self._nursery = nursery
+        self._failures = Failures(
+            "internal error on a request for metrics",
+            "internal error again on a request for metrics",
+        )
+        self._services = services
+        self._ready = ready
+        self._metrics = Metrics(
+            services, lambda: not self._unready(), self._failures.report, records_lost, buffers
+        )
+        self._not_accepted = Seldom()
+        # Where each comes from; the one that was heard of longest ago is the first.
+        self._clients: dict[trio.CancelScope, Source | None] = {}
+
+    def _unready(self) -> str:
+        """Return why new clients are not welcome; nothing if they are."""
+        if not self._ready():
+            return "draining"
+        stuck = [name for name, one in self._services.items() if one.tally.no_worker_left]
+        return f"no worker thread is left: {', '.join(stuck)}" if stuck else ""
+
+    async def accept(self, listener: trio.SocketListener) -> None:
+        """Accept clients until cancelled, whatever happens."""
+        while True:
+            try:
+                self._welcome(*await listener.socket.accept())
+            except Exception as problem:
+                # As a rule the system has run out of descriptors; but whatever it is.
+                self._not_accepted.warn(
+                    "can't accept requests for metrics for now: %(problem)s",
+                    {"problem": _said(problem)},
+                )
+                await trio.sleep(_RETRY_SECONDS)
+
+    def _welcome(self, client: trio.socket.SocketType, address: object) -> None:
+        """Have a client served, if need be instead of another."""
+        scope = trio.CancelScope()
+        try:
+            self._nursery.start_soon(self._serve, client, scope)
+        except BaseException:
+            client.close()
+            raise
+        if len(self._clients) >= _MOST_CLIENTS:
+            self._drop_one()
+        self._clients[scope] = source_of(address)
+
+    def _drop_one(self) -> None:
+        """End, without a word, the longest silent one of the source that has the most."""
+        numbers = Counter(self._clients.values())
+        most = max(numbers.values())
+        scope = next(one for one, source in self._clients.items() if numbers[source] == most)
+        del self._clients[scope]  # at once, since its task ends some turns later
+        scope.cancel()
+
+    async def _serve(self, client: trio.socket.SocketType, scope: trio.CancelScope) -> None:
+        """Serve one client: the boundary of all that is done for it."""
+        try:
+            with scope:
+                stream = trio.SocketStream(client)
+                await answer(stream, self._metrics, self._unready, partial(self._heard, scope))
+        except (trio.Cancelled, KeyboardInterrupt):
+            raise
+        except BaseException as failure:
+            # Without memory for the record there is none.
+            with suppress(Exception):
+                self._failures.report(failure)
+        finally:
+            self._clients.pop(scope, None)
+            client.close()
+
+    def _heard(self, scope: trio.CancelScope) -> None:
+        """Let a client that has made its request wait for its response behind the silent ones."""
+        if scope in self._clients:
+            self._clients[scope] = self._clients.pop(scope)
+
+
+def _said(problem: Exception) -> str:
+    return (isinstance(problem, OSError) and problem.strerror) or shown(problem)
+
+
+async def answer(
+    stream: trio.abc.HalfCloseableStream,
+    metrics: Metrics,
+    unready: Callable[[], str],
+    heard: Callable[[], None] = lambda: None,
+) -> None:
+    """Answer one request; what the client does is never raised.
+
+    Returns within ten seconds, and the stream is still to be closed then.
+
+    Args:
+      stream: the client's.
+      metrics: what is said of ``/metrics``.
+      unready: returns what is said of ``/readyz``: why new clients are not welcome, or nothing.
+      heard: called when the whole request has come.
+    """
+    with trio.move_on_after(_SECONDS):
+        try:
+            connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_MOST_BYTES)
+            if response := await _response(stream, connection, metrics, unready, heard):
+                await stream.send_all(response)
+                await close_gently(stream)
+        except trio.BrokenResourceError:
+            pass
+
+
+async def _response(
+    stream: trio.abc.ReceiveStream,
+    connection: h11.Connection,
+    metrics: Metrics,
+    unready: Callable[[], str],
+    heard: Callable[[], None],
+) -> bytes:
+    """Return the response to the one request of a connection; none if that does not come."""
+    try:
+        while (event := connection.next_event()) is h11.NEED_DATA:
+            connection.receive_data(bytes(await stream.receive_some(_MOST_BYTES)))
+    except h11.RemoteProtocolError as error:
+        status = HTTPStatus(error.error_status_hint)
+        return _encoded(connection, _Reply(f"{printable(str(error))}\n", status))
+    if not isinstance(event, h11.Request):
+        return b""
+    heard()
+    reply = _reply(event, metrics, unready)
+    return _encoded(connection, reply, without_body=event.method == b"HEAD")
+
+
+@dataclass(frozen=True)
+class _Reply:
+    body: str | bytes
+    status: HTTPStatus = HTTPStatus.OK
+    media_type: str = "text/plain; charset=utf-8"
+    tells_methods: bool = False
+
+
+def _reply(request: h11.Request, metrics: Metrics, unready: Callable[[], str]) -> _Reply:
+    """Return what is said to a request of any method for any target."""
+    authority = _BEFORE_PATH.match(request.target)
+    path = request.target[authority.end() if authority else 0 :].partition(b"?")[0] or b"/"
+    if request.method == b"OPTIONS" and (path in _PATHS or path == b"*"):
+        return _Reply("", tells_methods=True)
+    if request.method == b"CONNECT" or (path in _PATHS and request.method not in _METHODS):
+        return _Reply(
+            "expected GET, HEAD or OPTIONS\n", HTTPStatus.METHOD_NOT_ALLOWED, tells_methods=True
+        )
+    if path not in _PATHS:
+        is_path = path.startswith(b"/")
+        return _Reply(
+            "expected /metrics, /livez or /readyz\n",
+            HTTPStatus.NOT_FOUND if is_path else HTTPStatus.BAD_REQUEST,
+        )
+    if path == b"/livez":
+        return _Reply("alive\n")
+    if path == b"/readyz":
+        if why := unready():
+            return _Reply(f"{why}\n", HTTPStatus.SERVICE_UNAVAILABLE)
+        return _Reply("ready\n")
+    accept = b",".join(value for name, value in request.headers if name == b"accept")
+    body, media_type = metrics.exposition(accept.decode("latin-1"))
+    return _Reply(body, media_type=media_type)
+
+
+def _encoded(connection: h11.Connection, reply: _Reply, *, without_body: bool = False) -> bytes:
+    body = reply.body if isinstance(reply.body, bytes) else reply.body.encode()
+    headers = [
+        ("Content-Type", reply.media_type),
+        ("Content-Length", str(len(body))),
+        ("Connection", "close"),
+    ]
+    if reply.tells_methods:
+        headers.append(("Allow", b", ".join(_METHODS).decode()))
+    head = connection.send(
+        h11.Response(status_code=reply.status, reason=reply.status.phrase, headers=headers)
+    )
+    return (head or b"") + (b"" if without_body else body)

@@ -1,0 +1,425 @@
+"""The server as a process of its own: signals in, an exit status out."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext, suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+
+import trio
+
+from cipherecho.cipher import Cipher
+from cipherecho.connections.buffers import Buffers
+from cipherecho.connections.counters import Tally
+from cipherecho.host.memory import keep_freed_blocks
+from cipherecho.host.sandbox.companion import companions
+from cipherecho.host.sandbox.confinement import Loading, Sandbox, confine, confine_loading
+from cipherecho.host.sandbox.reader import reader
+from cipherecho.host.signals import Signals
+from cipherecho.network.certificates import Certificates, PemFiles, TlsError
+from cipherecho.network.listeners import ListeningSocket, open_listeners
+from cipherecho.printable import shown
+from cipherecho.server.admission import MOST_REFUSALS
+from cipherecho.server.capacity import allow_descriptors, descriptors_left
+from cipherecho.server.serving import serve
+from cipherecho.service_manager.notifications import ServiceManager
+from cipherecho.settings.endpoint import Endpoint
+from cipherecho.settings.file_contents import Contents
+from cipherecho.settings.listener import Listener
+from cipherecho.settings.tls import TlsSettings
+
+__all__ = ["ciphers_in_sandbox", "run"]
+
+log = logging.getLogger("cipherecho")
+
+# A worker thread that codes in pure Python keeps the interpreter until somebody has
+# asked for it for so long, and each receive and send of the server asks anew. With
+# Python's 5 ms, one such thread makes other clients wait for 16 ms (median), with this for 1.
+_SWITCH_INTERVAL_SECONDS = 0.0002
+
+
+# The kernel sends SIGHUP some microseconds before the process has no terminal any more, and
+# a terminal's window may send one itself before it closes.
+_TERMINAL_SECONDS = 2.0
+
+
+def run(
+    listeners: Sequence[Listener],
+    ciphers: Callable[[], Sequence[Cipher]],
+    signals: Signals,
+    *,
+    certificates: Mapping[TlsSettings, Certificates] = MappingProxyType({}),
+    max_buffered: int,
+    express: bool,
+    announce: Callable[[str, Endpoint], None],
+    metrics: Endpoint | None = None,
+    drain_delay: float = 0,
+    sandbox: Sandbox = Sandbox.OFF,
+    loading: Loading = Loading(),  # noqa: B008 (it can't be changed)
+    threads_paused: Callable[[], AbstractContextManager[None]] = nullcontext,
+    records_lost: Callable[[], int] = lambda: 0,
+    look_again: Callable[[], None] = lambda: None,
+) -> int:
+    """Serve all of `listeners` until signals end it, and return the exit status.
+
+    The first SIGTERM or SIGINT shuts the server down in order, and the status is 0.  A
+    second one ends them at once, and the status is 128 plus the signal's number.  SIGHUP
+    has certificates read again; when the terminal was closed that the process was started
+    from, it shuts the server down like SIGTERM.
+
+    Args:
+      listeners: where clients are served, and how.  If they want more connections together
+        than the process may have descriptors, each gets its share.
+      ciphers: returns the cipher of each listener.  It is called once, when listeners are open
+        and the process has confined itself, so that no plugin is imported before that.
+      signals: are handled already, and passed on to the server once there are ciphers.
+      certificates: what the files of each listener's TLS settings have.
+      max_buffered: what the connections of all listeners together may hold in memory, in
+        bytes; see :class:`~cipherecho.connections.buffers.Buffers`.
+      express: as in :func:`~cipherecho.server.serving.serve`.
+      announce: called with "listening" and each endpoint, once clients can connect to all of
+        them, and with "metrics" and where those are.
+      metrics: where to serve metrics and probes, until all listeners have ended.
+      drain_delay: for how many seconds `/readyz` says no, after the first signal, before
+        the listeners stop accepting.
+      sandbox: whether the process confines itself before `ciphers` is called, and further
+        before the first client is served; see :mod:`cipherecho.host.sandbox.confinement`.
+      loading: what `ciphers` reads in the sandbox.
+      threads_paused: returns a context in which the caller has no threads.  It is entered
+        for the sandbox: what is started afterwards is in it, what was there before is not.
+      records_lost: returns how many records did not get into the log, for metrics.
+      look_again: called in a thread by each reload, for what the caller has to say to it.
+
+    Raises:
+      ListenError: the system refuses one of the endpoints; none is announced then.
+      SandboxError: the system can't confine the process as it is required.
+      VariableError: what a service manager has set in the environment makes no sense.
+      Exception: whatever `ciphers` raises.
+    """
+    keep_freed_blocks()
+    sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
+    with ServiceManager() as manager:
+        process = _Process(
+            listeners,
+            ciphers,
+            signals,
+            certificates,
+            Buffers(max_buffered),
+            express,
+            announce,
+            metrics,
+            drain_delay,
+            sandbox,
+            loading,
+            threads_paused,
+            records_lost,
+            look_again,
+            manager,
+        )
+        return trio.run(process.run)
+
+
+def ciphers_in_sandbox(
+    ciphers: Callable[[], Sequence[Cipher]], sandbox: Sandbox, loading: Loading
+) -> Sequence[Cipher]:
+    """Return what `ciphers` returns, from a process that has confined itself before, for good.
+
+    Raises:
+      SandboxError: the system can't confine it as it is required.
+      Exception: whatever `ciphers` raises.
+    """
+    with companions(loading.companions):
+        trio.run(confine_loading, sandbox, loading)
+        return ciphers()
+
+
+class _Process:
+    """What the tasks of the process share."""
+
+    def __init__(
+        self,
+        listeners: Sequence[Listener],
+        ciphers: Callable[[], Sequence[Cipher]],
+        signals: Signals,
+        certificates: Mapping[TlsSettings, Certificates],
+        buffers: Buffers,
+        express: bool,
+        announce: Callable[[str, Endpoint], None],
+        metrics: Endpoint | None,
+        drain_delay: float,
+        sandbox: Sandbox,
+        loading: Loading,
+        threads_paused: Callable[[], AbstractContextManager[None]],
+        records_lost: Callable[[], int],
+        look_again: Callable[[], None],
+        manager: ServiceManager,
+    ) -> None:
+        self._listeners = listeners
+        self._make_ciphers = ciphers
+        self._signals = signals
+        self._certificates: Sequence[Certificates | None] = [
+            None if one.tls is None else certificates[one.tls] for one in listeners
+        ]
+        self._buffers = buffers
+        self._express = express
+        self._announce = announce
+        self._metrics = metrics
+        self._drain_delay = drain_delay
+        self._sandbox = sandbox
+        self._loading = loading
+        self._threads_paused = threads_paused
+        self._records_lost = records_lost
+        self._look_again = look_again
+        self._manager = manager
+        # From outside of the sandbox, if there is one.
+        self._read: Callable[[Path], Contents] | None = None
+        self._ready = False
+        # What signals have asked for.
+        self._stop_asked = trio.Event()
+        self._stop_at_once_asked = trio.Event()
+        self._reload_asked = trio.Event()
+        self._status = 0
+        self._shutdown = trio.Event()
+        # Where each listener is, and what happens there.
+        self._tallies: list[tuple[list[Endpoint], Tally]] = []
+
+    async def run(self) -> int:
+        self._warn_of_public_keys()
+        async with AsyncExitStack() as stack:
+
+            async def opened(
+                endpoints: Sequence[Endpoint], certificates: Certificates | None = None
+            ) -> list[ListeningSocket]:
+                listeners = open_listeners(endpoints, certificates)
+                return await stack.enter_async_context(listeners)
+
+            entrances = [
+                await opened(listener.endpoints, certificates)
+                for listener, certificates in zip(self._listeners, self._certificates, strict=True)
+            ]
+            watching = await opened([self._metrics] if self._metrics else [])
+            ciphers = await self._ciphers(stack)
+            # Not before: a plugin may take long to be loaded, and nobody is served yet.
+            self._heed_signals()
+            async with trio.open_nursery() as nursery:
+                endpoints = await nursery.start(
+                    self._serve, entrances, ciphers, nursery.cancel_scope
+                )
+                if watching:
+                    await self._watch(nursery, watching)
+                nursery.start_soon(self._manager.feed_watchdog)
+                for endpoint in endpoints:
+                    self._announce("listening", endpoint)
+                self._ready = True
+                self._manager.ready()
+                nursery.start_soon(self._reload_when_asked)
+                await self._until_stopped_at_once()
+                nursery.cancel_scope.cancel()
+        return self._status
+
+    def _heed_signals(self) -> None:
+        token = trio.lowlevel.current_trio_token()
+
+        def in_loop(work: Callable[..., None], *arguments: int) -> None:
+            with suppress(trio.RunFinishedError):  # the process is about to end
+                token.run_sync_soon(work, *arguments)
+
+        def stop_at_once(number: int) -> None:
+            self._status = 128 + number
+            self._stop_at_once_asked.set()
+
+        self._signals.serve(
+            stop=partial(in_loop, self._stop_asked.set),
+            stop_at_once=partial(in_loop, stop_at_once),
+            hang_up=partial(in_loop, lambda: self._reload_asked.set()),
+        )
+
+    async def _ciphers(self, stack: AsyncExitStack) -> Sequence[Cipher]:
+        """Return the ciphers, in a sandbox that has nothing more than those who connect need.
+
+        Files are then read from outside of it, until `stack` closes.
+        """
+        if self._sandbox is Sandbox.OFF:
+            return self._make_ciphers()
+        if self._metrics:
+            # Modules may be read later, but not the system's libraries that some need.
+            import cipherecho.host.monitoring  # noqa: F401
+        if renewable := list(self._renewable()):
+            self._read = stack.enter_context(reader(renewable)).read
+        with companions(self._loading.companions):
+            with self._threads_paused():
+                await confine_loading(self._sandbox, self._loading)
+            ciphers = self._make_ciphers()
+        with self._threads_paused():
+            await confine(self._sandbox, again=True)
+        return ciphers
+
+    def _renewable(self) -> Iterator[Path]:
+        """Yield the files that are read again when that is asked for."""
+        for certificates in self._certificates:
+            if certificates is not None:
+                yield from certificates.lasting
+
+    async def _serve(
+        self,
+        entrances: Sequence[Sequence[ListeningSocket]],
+        ciphers: Sequence[Cipher],
+        everything: trio.CancelScope,
+        task_status: trio.TaskStatus[list[Endpoint]],
+    ) -> None:
+        """Run all listeners; when they have shut down, the rest need not go on."""
+        endpoints: list[Endpoint] = []
+        async with trio.open_nursery() as serving:
+            for listener, cipher, sockets in zip(
+                _with_shares(self._listeners), ciphers, entrances, strict=True
+            ):
+                tally = Tally()
+                theirs = await serving.start(
+                    partial(
+                        serve,
+                        sockets,
+                        cipher,
+                        listener.limits,
+                        reply=listener.reply,
+                        reset=listener.reset,
+                        proxies=listener.proxies,
+                        express=self._express,
+                        log_empty=listener.log_empty,
+                        tally=tally,
+                        buffers=self._buffers,
+                        shutdown=self._shutdown,
+                    )
+                )
+                self._tallies.append((theirs, tally))
+                endpoints += theirs
+            task_status.started(endpoints)
+        everything.cancel()
+
+    async def _watch(self, nursery: trio.Nursery, listeners: Sequence[ListeningSocket]) -> None:
+        """Begin to serve metrics and probes."""
+        from cipherecho.host.metrics import Watched
+        from cipherecho.host.monitoring import serve_metrics
+
+        watched = {
+            " ".join(map(str, endpoints)): Watched(
+                tally, certificates.expires if certificates else None
+            )
+            for certificates, (endpoints, tally) in zip(
+                self._certificates, self._tallies, strict=True
+            )
+        }
+        serving = partial(
+            serve_metrics,
+            listeners,
+            watched,
+            ready=lambda: self._ready,
+            records_lost=self._records_lost,
+            buffers=self._buffers,
+        )
+        for endpoint in await nursery.start(serving):
+            self._announce("metrics", endpoint)
+
+    async def _until_stopped_at_once(self) -> None:
+        """Shut down in order when that is asked for; return when it has to be at once."""
+        await self._stop_asked.wait()
+        self._ready = False
+        self._manager.stopping()
+        with trio.move_on_after(self._drain_delay):
+            await self._stop_at_once_asked.wait()
+        self._shutdown.set()
+        await self._stop_at_once_asked.wait()
+
+    async def _reload_when_asked(self) -> None:
+        async with trio.open_nursery() as nursery:
+            while True:
+                await self._reload_asked.wait()
+                self._reload_asked = trio.Event()
+                if not self._signals.terminal_is_gone():
+                    await self._reload()
+                nursery.start_soon(self._stop_without_terminal)
+
+    async def _stop_without_terminal(self) -> None:
+        """Shut down in order if the SIGHUP that came was of a terminal that is closed."""
+        with trio.move_on_after(_TERMINAL_SECONDS):
+            while not self._signals.terminal_is_gone():
+                await trio.sleep(_TERMINAL_SECONDS / 10)
+            log.info("the terminal was closed")
+            self._stop_asked.set()
+
+    async def _reload(self) -> None:
+        """Read again what can be read again; whatever goes wrong, what is in use stays."""
+        try:
+            self._manager.reloading()
+            try:
+                await self._load_again()
+            finally:
+                self._manager.ready()
+        except Exception as error:
+            log.error(
+                "the reload failed, and what is in use is kept: %(problem)s",
+                {"problem": shown(error)},
+                exc_info=True,
+            )
+
+    async def _load_again(self) -> None:
+        certified = [one for one in self._certificates if one is not None]
+        log.info("reloading: certificates=%(certificates)d", {"certificates": len(certified)})
+        pipes = {path: one for each in certified for path, one in each.pipes.items()}
+        for path in pipes:
+            log.warning(
+                "what came through %(path)s is kept, since it can't be read again: to renew it, "
+                "restart the server",
+                {"path": str(path)},
+            )
+        files = PemFiles(pipes, self._read)
+        problems: dict[str, None] = {}  # each once, and in order
+        loaded = 0
+        for certificates in certified:
+            try:
+                # In a thread that is left behind if the process ends meanwhile.
+                await trio.to_thread.run_sync(
+                    partial(certificates.reload, files), abandon_on_cancel=True
+                )
+                loaded += 1
+            except TlsError as error:
+                problems[str(error)] = None
+        for problem in problems:
+            log.error("the certificates in use are kept: %(problem)s", {"problem": problem})
+        if loaded:
+            log.info("certificates reloaded: new connections get them")
+        await trio.to_thread.run_sync(self._look_again, abandon_on_cancel=True)
+        self._warn_of_public_keys()
+
+    def _warn_of_public_keys(self) -> None:
+        found = {one.public_key_file for one in self._certificates if one is not None}
+        for path in sorted(filter(None, found)):
+            log.warning(
+                "every user of this machine can read the TLS key in %(path)s: run chmod o= on it",
+                {"path": str(path)},
+            )
+
+
+def _with_shares(listeners: Sequence[Listener]) -> Sequence[Listener]:
+    """Let the process open as many descriptors as all need, or return what each may have."""
+    wanted = sum(one.limits.max_connections + MOST_REFUSALS for one in listeners)
+    allow_descriptors(wanted)
+    share = descriptors_left() / wanted
+    if share >= 1 or len(listeners) == 1:  # a listener by itself sees to it
+        return listeners
+    log.warning(
+        "all listeners together can't have their connections: the limit of open files "
+        "(ulimit -n) leaves %(percent)d%% for each",
+        {"percent": int(100 * share)},
+    )
+    return [
+        replace(one, limits=replace(one.limits, max_connections=most))
+        for one in listeners
+        for most in [
+            max(1, int((one.limits.max_connections + MOST_REFUSALS) * share) - MOST_REFUSALS)
+        ]
+    ]

@@ -1,0 +1,1 @@
+"""Sockets, TLS and PROXY headers: bytes from strangers."""

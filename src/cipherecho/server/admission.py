@@ -1,0 +1,168 @@
+"""Who may come in: how many clients a server holds, in all and for one source."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+
+import trio
+
+from cipherecho.connections.client import Client
+from cipherecho.connections.counters import Tally
+from cipherecho.connections.log_throttle import Seldom
+from cipherecho.network.sockets import peer_name
+from cipherecho.server.capacity import descriptors_left
+from cipherecho.server.pending_handshakes import Handshakes
+from cipherecho.server.sources import Sources
+from cipherecho.settings.limits import Limits
+
+__all__ = ["MOST_REFUSALS", "Admission"]
+
+log = logging.getLogger("cipherecho")
+
+# How many clients at once are told why they are not served. It bounds what a flood of
+# connections costs: when the server is full, those after them wait in the backlog.
+MOST_REFUSALS = 64
+
+
+class Admission:
+    """Counts the connections of a server, and says which of those that come it can't serve.
+
+    Args:
+      limits: how many there may be.
+      tally: where they are counted.
+    """
+
+    def __init__(self, limits: Limits, tally: Tally) -> None:
+        self._most = _affordable(limits.max_connections)
+        self._limits = limits
+        sources = Sources(limits)
+        # What is not limited is not asked about, as every connection would pay for it.
+        self._sources = sources if sources else None
+        self._tally = tally
+        tally.most = self._most
+        self._waiting = trio.lowlevel.ParkingLot()
+        self._seldom: defaultdict[str, Seldom] = defaultdict(Seldom)
+        self.places = self._most + MOST_REFUSALS
+        """How many clients may still be held, those that are not served included."""
+        # Those that are not through their handshake have half of the places at most.
+        self._handshakes = Handshakes(max(1, self._most // 2))
+        self.needs_addresses = self._sources is not None
+        """Whether a client's address has to be known when it leaves."""
+        self._being_refused = 0
+        self._somebody_waits = False
+
+    # A semaphore of Trio's costs several times as much, twice for each connection.
+
+    async def wait_for_place(self) -> None:
+        """Return when one more client may be held."""
+        while not self.places:
+            self._somebody_waits = True
+            await self._waiting.park()
+
+    def hold(self) -> None:
+        """Count a client that was accepted, in one of the places."""
+        self.places -= 1
+        self._tally.accepted += 1
+
+    def give_back(self, client: Client) -> None:
+        """Take back all that a client holds, as it leaves."""
+        if not client.is_served:
+            self._handshakes.end(client)
+            self.count_refusal(client, "internal error")
+            if client.is_being_refused:
+                self._being_refused -= 1
+        if client.is_admitted:
+            self._tally.serving -= 1
+            if self._sources is not None:
+                self._sources.leave(client.address)
+        self.places += 1
+        if self._somebody_waits:
+            self._somebody_waits = False
+            self._waiting.unpark_all()
+
+    def admit(self, client: Client) -> str | None:
+        """Count a client among those that are served, or return for which reason it can't be.
+
+        Its address is that of the client itself from here on.
+        """
+        if self._tally.serving >= self._most:
+            return "full"
+        if self._sources is not None and (reason := self._sources.admit(client.address)):
+            return reason
+        self._tally.serving += 1
+        client.is_admitted = True
+        return None
+
+    def begin_handshake(self, client: Client, until: float) -> trio.CancelScope:
+        """Count a client that has to shake hands first; return the scope to do that in.
+
+        It is cancelled at `until`, by Trio's clock, or if the client has to make room for others.
+        """
+        scope, crowded_out = self._handshakes.begin(client, until)
+        if crowded_out is not None and crowded_out.is_admitted:
+            crowded_out.is_admitted = False
+            self._tally.serving -= 1
+            if self._sources is not None:
+                self._sources.leave(crowded_out.address)
+        return scope
+
+    def end_handshake(self, client: Client) -> bool:
+        """Return whether a client that has done so did not have to make room meanwhile."""
+        return self._handshakes.end(client)
+
+    def hurry_handshakes(self, deadline: float) -> None:
+        """End the handshakes that are not done by `deadline`."""
+        self._handshakes.hurry(deadline)
+
+    def may_be_told(self, client: Client) -> bool:
+        """Count a refused client among those that are told why, if there are not too many."""
+        if self._being_refused >= MOST_REFUSALS:
+            return False
+        self._being_refused += 1
+        client.is_being_refused = True
+        return True
+
+    def explain(self, reason: str) -> str:
+        """Return what a client is told that is refused for a reason of :meth:`admit`."""
+        limits = self._limits
+        if reason == "source full":
+            return (
+                f"your address has {limits.max_connections_per_source:g} connections, which is "
+                "the limit; closing, end one of them first"
+            )
+        if reason == "source rate":
+            return (
+                f"your address begins more than {limits.accept_rate:g} connections a second; "
+                "closing, try again later"
+            )
+        return f"the server is full, serving {self._most}; closing, try again later"
+
+    def count_refusal(self, client: Client, reason: str) -> None:
+        """Count that a client was not served, and why, unless that is known already."""
+        if not client.is_counted:
+            client.is_counted = True
+            self._tally.refused[reason] += 1
+
+    def refused(self, client: Client, reason: str, detail: str = "") -> None:
+        """Count and log that a client was refused; each reason once a second at the most."""
+        self.count_refusal(client, reason)
+        self._seldom[reason].warn(
+            "refused a connection: peer=%(peer)s reason=%(reason)r"
+            + (" detail=%(detail)r" if detail else ""),
+            {"peer": peer_name(client.address), "reason": reason, "detail": detail},
+        )
+
+
+def _affordable(wanted: int) -> int:
+    """Return how many connections to serve at once, `wanted` at the most."""
+    left = descriptors_left() - MOST_REFUSALS
+    if wanted <= left:
+        return wanted
+    most = max(1, int(left))
+    log.warning(
+        "serving %(most)d connections at once, not %(wanted)d: the limit of open files "
+        "(ulimit -n) leaves no more",
+        {"most": most, "wanted": wanted},
+    )
+    return most

@@ -1,0 +1,103 @@
+"""How many connections one source has, and how often it begins one."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from math import inf
+from typing import Literal, TypeAlias
+
+import trio
+
+from cipherecho.settings.addresses import Source, source_of
+from cipherecho.settings.limits import Limits
+
+__all__ = ["MOST_RECENT_SOURCES", "Sources"]
+
+MOST_RECENT_SOURCES = 65_536
+"""How many sources' recent connections are remembered. That takes some 13 MiB, and who comes
+from more addresses than these within one burst's time is not bounded by a rate for each."""
+
+# How many tokens are missing in a bucket, and since when no more were taken.
+_Bucket: TypeAlias = tuple[float, float]
+_FULL: _Bucket = 0, 0
+
+
+class Sources:
+    """Admits connections as long as their source has not too many, nor begins them too fast.
+
+    The rate is a token bucket for each source: it is full with ``limits.accept_burst`` tokens,
+    ``limits.accept_rate`` come back a second, and a connection takes one.  A connection that
+    is refused takes none and is not counted, so that a source which keeps trying still gets
+    what the rate gives it.
+
+    Memory is bounded whatever comes.  Counts are kept of sources that have connections now,
+    which the server's own limit bounds.  Buckets are kept in the order of their last use and
+    each use drops from the old end what is full again; `MOST_RECENT_SOURCES` are kept at the
+    most, and the one that was used longest ago is forgotten for another.  There is no timer,
+    and no use looks at more than three of them.
+
+    It is false if nothing is limited; then there is no need to ask it.  Needs Trio's clock.
+
+    Args:
+      limits: of these, `max_connections_per_source`, `accept_rate` and `accept_burst`.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._most = limits.max_connections_per_source
+        self._counts: Counter[Source] = Counter()
+        self._rate = limits.accept_rate
+        self._burst = limits.accept_burst
+        self._buckets: OrderedDict[Source, _Bucket] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return self._most < inf or self._rate < inf
+
+    def admit(self, address: object) -> Literal["source full", "source rate"] | None:
+        """Count a connection and return None, or return why it is refused.
+
+        Args:
+          address: as `accept` or a PROXY header gives it.  Clients on Unix sockets have no
+            source, and are always admitted.
+        """
+        source = source_of(address)
+        if source is None:
+            return None
+        if self._counts[source] >= self._most:
+            return "source full"
+        if self._rate < inf and not self._take_token(source):
+            return "source rate"
+        if self._most < inf:
+            self._counts[source] += 1
+        return None
+
+    def leave(self, address: object) -> None:
+        """Say that a connection which was admitted has ended."""
+        source = source_of(address)
+        if source is None or self._most == inf:
+            return
+        self._counts[source] -= 1
+        if not self._counts[source]:
+            del self._counts[source]
+
+    def _take_token(self, source: Source) -> bool:
+        now = trio.current_time()
+        missing = self._missing(self._buckets.get(source, _FULL), now)
+        if missing + 1 > self._burst:
+            return False
+        self._buckets[source] = missing + 1, now
+        self._buckets.move_to_end(source)
+        self._forget(now)
+        return True
+
+    def _missing(self, bucket: _Bucket, now: float) -> float:
+        missing, since = bucket
+        return max(0, missing - (now - since) * self._rate)
+
+    def _forget(self, now: float) -> None:
+        """Drop old buckets, two at the most, so that more are dropped than come."""
+        for _ in range(2):
+            oldest = next(iter(self._buckets))
+            is_full = not self._missing(self._buckets[oldest], now)
+            if not is_full and len(self._buckets) <= MOST_RECENT_SOURCES:
+                return
+            del self._buckets[oldest]

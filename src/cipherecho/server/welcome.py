@@ -1,0 +1,191 @@
+"""From a client that was accepted to one that is served, or refused.
+
+Who it is and whether it may come in is found out here: the PROXY header, the limits, the TLS
+handshake.  What waits for a client is done in a task of its own; a plain one that is let in
+needs none.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar, cast
+
+import trio
+
+from cipherecho.connections.client import Client
+from cipherecho.connections.connection import SocketConnection, Terms
+from cipherecho.network.certificates import Certificates
+from cipherecho.network.handshake import PrologueError, receive_proxy_header, shake_hands
+from cipherecho.network.sockets import peer_name
+from cipherecho.network.streams import close_gently, stream_of
+from cipherecho.printable import printable
+from cipherecho.server.admission import Admission
+from cipherecho.session import Session, error_line
+from cipherecho.settings.trusted_proxies import Proxies
+
+__all__ = ["Welcome"]
+
+T = TypeVar("T")
+
+# How long a client that is refused may be silent before it is closed. It has seldom sent
+# anything, so it is in little danger of a reset; and others wait to be told the same.
+_REFUSAL_SECONDS = 0.25
+_REFUSAL_SECONDS_AT_SHUTDOWN = 0.02
+
+# It gets so long for a TLS handshake before it is told: some round trips around the world.
+_REFUSAL_HANDSHAKE_SECONDS = 2.0
+
+# At shutdown, clients that are still in a handshake get so long for it.
+_HANDSHAKE_SECONDS_AT_SHUTDOWN = 1.0
+
+# Whom a certificate is for is kept for the log up to so many characters.
+_LONGEST_SUBJECT = 100
+
+
+class Welcome:
+    """Receives the clients of a server.
+
+    Args:
+      session: copied afresh for each client that is served.
+      terms: what holds for all connections.
+      proxies: who has to begin with a PROXY header.
+      admission: who may come in.
+      start: has a client attended to by a task of its own, until `work` returns; what that
+        raises ends the client alone.
+      serve: takes over a connection to be served; raises nothing.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        terms: Terms,
+        proxies: Proxies,
+        admission: Admission,
+        start: Callable[[Client, Callable[[], Awaitable[None]]], None],
+        serve: Callable[[SocketConnection], None],
+    ) -> None:
+        self._session = session
+        self._terms = terms
+        self._proxies = proxies if proxies else None
+        self._admission = admission
+        self._start = start
+        self._serve = serve
+        self._draining = False
+
+    def drain(self) -> None:
+        """Hurry, since the server shuts down."""
+        self._draining = True
+        self._admission.hurry_handshakes(trio.current_time() + _HANDSHAKE_SECONDS_AT_SHUTDOWN)
+
+    def receive(self, client: Client, certificates: Certificates | None) -> None:
+        """Have a client served or refused that was just accepted."""
+        if self._proxies is not None and client.address in self._proxies:
+            until = self._until()
+            # Begun here and not in the task, so that of a crowd that comes at once, those who
+            # have to go do not keep the others out.
+            scope = self._admission.begin_handshake(client, until)
+            self._start(client, partial(self._identify, client, scope, until, certificates))
+            return
+        refusal = self._admission.admit(client)
+        if refusal is not None:
+            if self._refuse(client, refusal):
+                self._start(client, partial(self._tell, client, certificates, refusal))
+            else:
+                client.leave()
+        elif certificates is None:
+            self._pass_on(client)
+        else:
+            scope = self._admission.begin_handshake(client, self._until())
+            self._start(client, partial(self._secure, client, scope, certificates))
+
+    def _until(self) -> float:
+        """Return until when a handshake that begins now may take."""
+        seconds = self._terms.limits.handshake_timeout
+        if self._draining:
+            seconds = min(seconds, _HANDSHAKE_SECONDS_AT_SHUTDOWN)
+        return trio.current_time() + seconds
+
+    async def _identify(
+        self,
+        client: Client,
+        scope: trio.CancelScope,
+        until: float,
+        certificates: Certificates | None,
+    ) -> None:
+        """Go on with the client that a proxy speaks for, once it has said who that is."""
+        receiving = partial(receive_proxy_header, cast(socket.socket, client.socket))
+        header = await self._handshake("PROXY header", client, scope, receiving)
+        if header is None:
+            return
+        if header.source is not None:  # or it speaks for itself, to see whether we are alive
+            client.address = header.source
+        refusal = self._admission.admit(client)
+        if refusal is not None:
+            if self._refuse(client, refusal):
+                await self._tell(client, certificates, refusal)
+        elif certificates is None:
+            self._pass_on(client)
+        else:
+            scope = self._admission.begin_handshake(client, until)
+            await self._secure(client, scope, certificates)
+
+    async def _secure(
+        self, client: Client, scope: trio.CancelScope, certificates: Certificates
+    ) -> None:
+        """Have a client served after its TLS handshake."""
+        shaking = partial(shake_hands, cast(socket.socket, client.socket), certificates.context)
+        secured = await self._handshake("TLS handshake", client, scope, shaking)
+        if secured is not None:
+            client.socket = secured
+            self._pass_on(client, printable(secured.peer_subject(), _LONGEST_SUBJECT))
+
+    async def _handshake(
+        self,
+        part: str,
+        client: Client,
+        scope: trio.CancelScope,
+        handshake: Callable[[], Awaitable[T]],
+    ) -> T | None:
+        """Return what comes of a part of the handshake; None, and it is told, if that fails."""
+        result = None
+        problem = "it took too long"
+        try:
+            with scope:
+                result = await handshake()
+        except PrologueError as error:
+            problem = str(error)
+        if not self._admission.end_handshake(client):
+            self._admission.refused(client, "crowded out", part)
+            return None
+        if result is None:
+            self._admission.refused(client, part, problem)
+        return result
+
+    def _refuse(self, client: Client, reason: str) -> bool:
+        """Tell the log that a client is refused; return whether it may be told too."""
+        self._admission.refused(client, reason)
+        return self._admission.may_be_told(client)
+
+    def _pass_on(self, client: Client, subject: str = "") -> None:
+        """Have a client served from now on."""
+        peer = peer_name(client.address)
+        connection = SocketConnection(self._session.fresh(), self._terms, peer, client)
+        connection.subject = subject
+        if not self._admission.needs_addresses:
+            client.address = None  # there may be many thousands
+        self._serve(connection)
+
+    async def _tell(self, client: Client, certificates: Certificates | None, refusal: str) -> None:
+        """Tell a client why it is not served."""
+        silence = _REFUSAL_SECONDS_AT_SHUTDOWN if self._draining else _REFUSAL_SECONDS
+        try:
+            if certificates is not None:
+                with trio.fail_after(_REFUSAL_HANDSHAKE_SECONDS):
+                    plain = cast(socket.socket, client.socket)
+                    client.socket = await shake_hands(plain, certificates.context)
+            last_words = error_line(self._admission.explain(refusal))
+            await close_gently(stream_of(client.socket), last_words, silence)
+        except (PrologueError, trio.BrokenResourceError, trio.TooSlowError):
+            pass  # it went away by itself, or does not listen

@@ -1,0 +1,1 @@
+"""The service manager, such as systemd: inherited sockets, and notifications."""

@@ -1,0 +1,1 @@
+"""What is served, where, and on what terms: plain data."""

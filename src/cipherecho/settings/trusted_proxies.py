@@ -1,0 +1,73 @@
+"""Which peers are proxies that say in a PROXY header whom they speak for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface
+
+from cipherecho.settings.addresses import unmapped
+
+__all__ = ["Proxies"]
+
+_UNIX = "unix"
+
+# The network in which an IPv6 socket has its IPv4 peers.
+_MAPPED_BITS = 96
+
+
+class Proxies:
+    """The peers from which a PROXY header is required; from all others none is looked for.
+
+    Args:
+      texts: networks or addresses, ``10.0.0.0/8`` or ``::1``; ``unix`` is all on Unix sockets.
+        IPv4 ones are also those of IPv4 peers of an IPv6 socket, and no others are.
+
+    Raises:
+      ValueError: one of them is neither; the message says which.
+
+    >>> ("10.1.2.3", 4711) in Proxies(["10.0.0.0/8"])
+    True
+    """
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        self._networks: list[IPv4Network | IPv6Network] = []
+        self._unix = False
+        for text in texts:
+            if text == _UNIX:
+                self._unix = True
+            else:
+                self._networks.append(_network(text))
+
+    def __bool__(self) -> bool:
+        return self._unix or bool(self._networks)
+
+    def __contains__(self, address: object) -> bool:
+        """Return whether a peer is one of them; its address is as `accept` gives it."""
+        if not isinstance(address, tuple):
+            return self._unix
+        host = address[0]
+        if not self._networks or not isinstance(host, str):  # those of vsock are numbers
+            return False
+        peer = ip_address(unmapped(host).partition("%")[0])
+        return any(peer in network for network in self._networks)
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    if "%" in text:  # else every interface's would be trusted, which was not said
+        raise ValueError(f"got {text!r}, expected an address without a zone")
+    try:
+        interface = ip_interface(text)
+    except ValueError as error:
+        raise ValueError(
+            f"got {text!r}, expected a network such as 10.0.0.0/8, an address, or unix"
+        ) from error
+    network: IPv4Network | IPv6Network = interface.network
+    if interface.ip != network.network_address:
+        raise ValueError(
+            f"got {text!r}, expected a network with no bits of a host; did you mean {network}?"
+        )
+    if isinstance(interface, IPv6Interface) and network.prefixlen >= _MAPPED_BITS:
+        mapped = interface.ip.ipv4_mapped
+        if mapped is not None:
+            return IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
+    return network
