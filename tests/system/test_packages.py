@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hatchling.build import build_sdist, build_wheel
 
-from tests.pasting import PLUGINS, ROOT, copied
+from tests.helpers.pasting import PLUGINS, ROOT, copied
 
 PACKAGES = [".", *(f"plugins/{name}" for name in PLUGINS)]
 URL = "https://code.example/cipherecho/blob/main/"
