@@ -59,3 +59,20 @@ def test_the_readme_of_a_plugin_can_be_pasted_after_it(fresh: Checkout, page: Pa
 
 def test_the_command_for_the_tests_is_one_for_sh() -> None:
     subprocess.run(["sh", "-n", "-c", marked("the tests")], check=True)
+
+
+def test_what_it_shows_of_a_library_is_part_of_an_example() -> None:
+    examples = [path.read_text(encoding="utf-8") for path in ROOT.glob("examples/*.py")]
+    shown = [one.text for one in blocks_of(README) if "import" in one.text and one.mark is None]
+    assert len(shown) == 3
+    for text in shown:
+        assert any(text in example for example in examples), text
+
+
+@pytest.mark.parametrize(
+    "page", [README, *PLUGINS], ids=["cipherecho", *(page.parent.name for page in PLUGINS)]
+)
+def test_blocks_fit_a_terminal(page: Path) -> None:
+    for block in blocks_of(page):
+        if block.mark is None:
+            assert max(map(len, block.text.splitlines())) <= 80, block.where

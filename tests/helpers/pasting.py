@@ -39,7 +39,7 @@ _PORT = "8013"
 _FENCED = re.compile(
     r"^(?:<!-- (?P<mark>.*) -->\n)?```(?P<language>.*)\n(?P<text>(?:.*\n)*?)```$", re.MULTILINE
 )
-_COMMAND = re.compile(r"^\$ (?P<line>(?:.*\\\n)*.*)\n(?P<output>(?:(?!\$ ).*\n)*)", re.MULTILINE)
+_COMMAND = re.compile(r"^\$ (?P<line>(?:.*[\\|]\n)*.*)\n(?P<output>(?:(?!\$ ).*\n)*)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Checkout:
         for line, shown in (one.groups() for one in commands):
             if shown.startswith("listening "):
                 self.serve(line, shown)
-            elif line.startswith(". "):  # lasts as long as the terminal
+            elif re.match(r"\. |\w+=", line):  # lasts as long as the terminal
                 assert shown == ""
                 self._typed_before.append(line)
             else:
