@@ -4,12 +4,13 @@ Run it as it is: python examples/asyncio_server.py
 """
 
 import asyncio
+from asyncio import StreamReader, StreamWriter
 
 from cipherecho.rot13 import Rot13
 from cipherecho.session import Session
 
 
-async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def answer(reader: StreamReader, writer: StreamWriter) -> None:
     """Answer one client until it sends no more."""
     session = Session(Rot13())
     while not session.closed:
