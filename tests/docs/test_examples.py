@@ -23,20 +23,10 @@ def run(name: str, *arguments: str, given: str = "") -> str:
 
 def test_all_examples_are_tested_here() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == {
-        "anyio_server.py",
-        "asyncio_server.py",
         "choose_cipher.py",
         "client.py",
         "embed_server.py",
     }
-
-
-def test_asyncio_server() -> None:
-    assert run("asyncio_server.py") == "Hello from asyncio\nUryyb sebz nflapvb\n"
-
-
-def test_anyio_server() -> None:
-    assert run("anyio_server.py") == "Hello from anyio\nUryyb sebz nalvb\n"
 
 
 def test_embed_server() -> None:

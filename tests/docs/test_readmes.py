@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.pasting import ROOT, Checkout, blocks_of, checkout
-from tests.helpers.running import tool
+from tests.helpers.running import PATIENCE, ask, ending, tool
 
 README = ROOT / "README.md"
 PLUGINS = sorted((ROOT / "plugins").glob("*/README.md"))
@@ -61,12 +65,31 @@ def test_the_command_for_the_tests_is_one_for_sh() -> None:
     subprocess.run(["sh", "-n", "-c", marked("the tests")], check=True)
 
 
-def test_what_it_shows_of_a_library_is_part_of_an_example() -> None:
-    examples = [path.read_text(encoding="utf-8") for path in ROOT.glob("examples/*.py")]
-    shown = [one.text for one in blocks_of(README) if "import" in one.text and one.mark is None]
-    assert len(shown) == 3
-    for text in shown:
-        assert any(text in example for example in examples), text
+PROGRAMS = [block.text for block in blocks_of(README) if ".run(main" in block.text]
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=["trio", "asyncio", "anyio"])
+def test_a_program_of_it_serves_whatever_its_clients_do(program: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with ending(subprocess.Popen([sys.executable, "-c", program.replace("8013", str(port))])):
+        for _ in range(3):
+            with connected(port) as rude:
+                rude.sendall(b"Hello\n" * 10_000)
+                rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with connected(port) as client:
+            assert ask(client, b"Hello\nWorld") == b"Hello\nUryyb\nWorld\nJbeyq\n"
+
+
+def connected(port: int) -> socket.socket:
+    """Return a connection to a port, once there is somebody."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        except ConnectionRefusedError:
+            assert time.monotonic() < end
+            time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
