@@ -35,7 +35,7 @@ def lint(session: nox.Session) -> None:
     session.install("-e", ".[lint]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-    session.run("lint-imports")
+    session.run("lint-imports", "--no-logo")
     session.run("typos")
     session.run("vulture")
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS)
@@ -44,8 +44,12 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types of everything that is Python here."""
-    _install(session, "lint,tests")
+    _install(session, "lint,tests", "nox")  # for this file
     session.run("mypy")
+    for plugin in PLUGINS:  # each has its own conftest.py, and other modules with equal names
+        session.run("mypy", f"{plugin}/tests")
+    with session.chdir("benchmarks"):  # whose modules import each other as scripts do
+        session.run("mypy", "--config-file=../pyproject.toml", "--cache-dir=../.mypy_cache", ".")
 
 
 @nox.session

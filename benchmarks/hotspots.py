@@ -18,6 +18,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from loading import Load, MeasurementError, Outcome, Settings, apply_load
@@ -47,7 +48,7 @@ def profile(server: Server, tools: Tools, settings: Settings, output: Path) -> i
         parts.append(f"## {name}")
         for part in (profiler.time, profiler.calls):
             parts.append(_tried(part, load))
-        parts.append(_tried(lambda load, stacks=stacks: profiler.stacks(load, stacks), load))
+        parts.append(_tried(partial(profiler.stacks, to=stacks), load))
     words = "\n\n".join(part for part in parts if part) + "\n"
     (output / "profile.md").write_text(words)
     print(words)
@@ -123,7 +124,7 @@ class _Profiler:
             if apart:
                 for thread in Path(f"/proc/{process.popen.pid}/task").iterdir():
                     os.sched_setaffinity(int(thread.name), {settings.cores[1]})
-            outcome = load and apply_load(load, self._tools, settings, process, port)
+            outcome = apply_load(load, self._tools, settings, process, port) if load else None
             if prefix:  # it writes what it has found when the server has ended
                 for pid in process.pids():
                     if pid != process.popen.pid:

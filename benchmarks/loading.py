@@ -109,8 +109,10 @@ def apply_load(load: Load, tools: Tools, settings: Settings, server: Process, po
             result = json.loads(running.read_line() or "")
         except json.JSONDecodeError:
             raise _failure(running, server) from None
-    *seconds, memory = (after - before for before, after in zip(*taken, strict=True))
-    return Outcome(result, *seconds, memory_bytes=round(memory))
+    cpu, user, system, waited, memory = (
+        after - before for before, after in zip(*taken, strict=True)
+    )
+    return Outcome(result, cpu, user, system, waited, round(memory))
 
 
 def _failure(load: Process, server: Process) -> MeasurementError:

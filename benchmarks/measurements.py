@@ -175,14 +175,15 @@ class _Bench:
     def sharing(self, scenario: str) -> dict[str, float]:
         """Return how long clients wait while others keep a cipher busy."""
         here = Path(__file__).resolve().parent
-        server = [self._tools.python, here / "peers" / "sharing_server.py"]
+        server: list[str | Path] = [self._tools.python, here / "peers" / "sharing_server.py"]
         if SCENARIOS[scenario].slow:
-            server.append("slow")  # type: ignore[arg-type]
+            server.append("slow")
         with started(server, self._server_core) as process:
             said = [process.read_line() or "" for _ in range(2)]
             ports = [line.rpartition(":")[2] for line in said]
             seconds = str(4 * self._settings.seconds)
-            load = [sys.executable, here / "sharing.py", *ports, scenario, seconds]
+            load: list[str | Path] = [sys.executable, here / "sharing.py", *ports]
+            load += [scenario, seconds]
             with started(load, self._load_core) as asking:
                 answer = asking.read_line()
                 if answer is None:

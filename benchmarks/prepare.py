@@ -69,7 +69,7 @@ def prepare(python: str, *, profiler: bool) -> Tools:
     if not (environment / "bin" / "python").exists():
         _say(f"making a virtual environment for Python {version}")
         _run([python, "-m", "venv", environment])
-    pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet"]
+    pip: list[str | Path] = [environment / "bin" / "python", "-m", "pip", "install", "--quiet"]
     pip.append("--disable-pip-version-check")
     sources = [CHECKOUT / "pyproject.toml", *(CHECKOUT / "src").rglob("*.py")]
     sources += [WASM_PLUGIN / "pyproject.toml", *(WASM_PLUGIN / "src").rglob("*.[pw][ya]*")]

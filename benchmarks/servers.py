@@ -104,9 +104,10 @@ def servers(tools: Tools) -> list[Server]:
     ours = [*server, "--cipher", "rot13"]
     quiet = ["--log-level", "warning"]
     tcp = ["--listen", "tcp://127.0.0.1:0"]
-    tls = ["--listen", "tls://127.0.0.1:0", "--tls-cert", tools.certificate, "--tls-key", tools.key]
-    uvloop = [python, here / "protocol.py", "uvloop"]
-    asyncio = [python, here / "protocol.py", "asyncio"]
+    tls: list[str | Path] = ["--listen", "tls://127.0.0.1:0"]
+    tls += ["--tls-cert", tools.certificate, "--tls-key", tools.key]
+    uvloop: list[str | Path] = [python, here / "protocol.py", "uvloop"]
+    asyncio: list[str | Path] = [python, here / "protocol.py", "asyncio"]
     certified = [tools.certificate, tools.key]
     found = [
         Server(OURS, "cipherecho", fixed(*ours, *tcp, *quiet), [*ours, *tls, *quiet]),

@@ -4,6 +4,7 @@ Start a server (cipherecho), then: echo Hello | python examples/client.py [HOST 
 """
 
 import sys
+from functools import partial
 
 import trio
 
@@ -25,4 +26,4 @@ async def send_lines(stream: trio.SocketStream) -> None:
     await stream.send_eof()
 
 
-trio.run(main, *sys.argv[1:])
+trio.run(partial(main, *sys.argv[1:]))

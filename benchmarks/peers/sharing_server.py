@@ -12,6 +12,7 @@ import time
 
 import trio
 
+from cipherecho.cipher import Cipher
 from cipherecho.rot13 import Rot13
 from cipherecho.server import Limits, TcpEndpoint, open_listeners, serve
 
@@ -38,7 +39,7 @@ async def main() -> None:
     sys.setswitchinterval(0.0002)  # as the command does
     endpoints = [TcpEndpoint("127.0.0.1", 0)]
     slow = "slow" in sys.argv
-    ciphers = [Rot13(), Asked(slow=slow)]
+    ciphers: list[Cipher] = [Rot13(), Asked(slow=slow)]
     limits = Limits(coding_timeout=0.2 if slow else Limits.coding_timeout)
     async with (
         trio.open_nursery() as nursery,

@@ -25,7 +25,7 @@ def test_keeps_case_and_everything_else(body: bytes, shift: int) -> None:
 
 @given(st.binary())
 def test_gives_the_letters_alone_as_numbers(body: bytes) -> None:
-    given_numbers = []
+    given_numbers: list[int] = []
 
     def code(numbers: bytes) -> bytes:
         given_numbers.extend(numbers)

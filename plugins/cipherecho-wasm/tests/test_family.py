@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from guest_text import guest
@@ -25,7 +26,7 @@ Write = Callable[[str | bytes], Path]
 ROT13 = Path(__file__).parent.parent / "guests" / "rot13.wat"
 
 # Describes an option `shift`, which has to be given, and takes 5 alone.
-PICKY = {
+PICKY: dict[str, Any] = {
     "data": """
         (data (i32.const 512) "shift") (data (i32.const 520) "the number 5")
         (data (i32.const 536) "places to move")

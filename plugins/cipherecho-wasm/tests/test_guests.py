@@ -84,7 +84,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
         path = directory / file
         if not path.exists():
             need(*NEEDED[file])
-            command = [sys.executable, GUESTS / "build.py", directory, path.stem]
+            command: list[str | Path] = [sys.executable, GUESTS / "build.py", directory, path.stem]
             done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
             assert done.returncode == 0, done.stdout + done.stderr
         return path
