@@ -8,7 +8,7 @@ it.  From an environment that has cipherecho::
     python3 benchmarks/memory.py
     python3 benchmarks/memory.py --clients 2000 --only "TLS, a line"
 
-The table is the one of docs/how-to/operate.md.
+The table is the one of docs/how-to/limits.md.
 """
 
 from __future__ import annotations

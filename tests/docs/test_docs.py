@@ -1,7 +1,9 @@
-"""What the README and the pages of ``docs`` show is so: every fenced block is run.
+"""What the README and the pages of ``docs`` show is so: every fenced block is used as it stands.
 
-The rule for each language is in ``RULES``; a block of any other fails.  The Python blocks
-of a page are one module, which is installed with the entry points of its TOML blocks.
+The console blocks of a page are one session in one shell, in a directory that stands for the
+checkout.  A block that begins with a comment that is a file's name is that file.  All other
+Python blocks of a page are one module, which is installed with the entry points of its TOML
+blocks.  The rule for each language is in ``RULES``; a block of any other fails.
 """
 
 from __future__ import annotations
@@ -11,13 +13,12 @@ import importlib.util
 import inspect
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tomllib
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -25,18 +26,14 @@ import pytest
 
 from cipherecho.testing import CipherTests, ConformanceError, conform
 from tests.ciphers.test_registry import Site
-from tests.helpers.certificates import Authority
-from tests.helpers.running import run, run_shell, serving
+from tests.helpers.running import tool
+from tests.helpers.shell import Shell, agree, free_ports, shell
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-# The guide for operators has tests of its own.
-PAGES = [
-    README,
-    *(path for path in sorted((ROOT / "docs").rglob("*.md")) if path.name != "operate.md"),
-]
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 
-# Whole ciphers for WebAssembly. A page has parts of them, and runs the one that needs no building.
+# Whole ciphers for WebAssembly. A page has parts of them.
 GUESTS = ROOT / "plugins" / "cipherecho-wasm" / "guests"
 
 _FENCED = re.compile(r"^```(?P<language>.*)\n(?P<text>(?:.*\n)*?)```$", re.MULTILINE)
@@ -51,13 +48,20 @@ class Block:
     language: str
     text: str
 
+    @property
+    def file(self) -> str | None:
+        """The name of the file that it is, if it is one."""
+        name = re.match(r"# ([\w.-]+\.(?:py|toml))\n", self.text)
+        return name[1] if name else None
+
 
 @dataclass
 class Page:
-    """A page, the module of its Python blocks, and where its commands run."""
+    """A page, the module of its Python blocks, and where its commands run and find packages."""
 
     path: Path
     directory: Path
+    site: Site
     blocks: list[Block] = field(init=False)
     module: ModuleType = field(init=False)
 
@@ -101,21 +105,26 @@ def _entry_points(document: dict[str, dict[str, dict[str, dict[str, str]]]]) -> 
 @pytest.fixture(params=PAGES, ids=[path.relative_to(ROOT).as_posix() for path in PAGES])
 def page(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
     """A page, with its ciphers installed for every command, and its module imported here."""
-    page = Page(request.param, tmp_path)
+    directory = tmp_path / "checkout"
+    directory.mkdir()
+    for name in ("examples", "plugins", "pyproject.toml"):
+        (directory / name).symlink_to(ROOT / name)
+    (directory / ".venv" / "bin").mkdir(parents=True)
+    (directory / ".venv" / "bin" / "activate").touch()
     site = Site(tmp_path / "site")
     site.path.mkdir()
+    page = Page(request.param, directory, site)
     names = {value.partition(":")[0] for value in page.ciphers.values()}
     (name,) = names or {"no_ciphers"}
     source = "\n\n".join(
         block.text
         for block in page.blocks
-        if block.language == "python" and ".run(main" not in block.text  # test_readmes runs those
+        if block.language == "python"
+        and not block.file
+        and ".run(main" not in block.text  # test_readmes runs those
     )
     package, version = page.package
     site.install(package, page.ciphers, version=version, **{name: source})
-    monkeypatch.setenv("PYTHONPATH", str(site.path))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    shutil.copy(GUESTS / "rot13.wat", tmp_path)
     # By its path: were it installed for this process too, names would be ambiguous
     # where the page has `registered`.
     spec = importlib.util.spec_from_file_location(name, site.path / f"{name}.py")
@@ -139,12 +148,12 @@ def defined(page: Page) -> dict[str, object]:
 # A rule for each language.
 
 
-def check_python(page: Page, block: Block) -> None:
-    """It was executed with the others, and is as it would be in a module."""
+def check_python(page: Page, block: Block, session: Shell) -> None:
+    """It is a file, or was executed with the others; each is as it would be in a module."""
     compile(block.text, f"{page.path.name}:{block.line}", "exec")
 
 
-def check_pycon(page: Page, block: Block) -> None:
+def check_pycon(page: Page, block: Block, session: Shell) -> None:
     """What is typed has the result that is shown, after the Python blocks of the page."""
     test = doctest.DocTestParser().get_doctest(
         block.text, vars(page.module), page.path.name, str(page.path), block.line
@@ -154,104 +163,76 @@ def check_pycon(page: Page, block: Block) -> None:
     assert not told, "".join(told)
 
 
-def check_toml(page: Page, block: Block) -> None:
-    """It is TOML, and names ciphers that are on the page, or it is a configuration file."""
+def check_toml(page: Page, block: Block, session: Shell) -> None:
+    """It is TOML, and a file that commands use, or names ciphers that are on the page."""
     document = tomllib.loads(block.text)
-    if "project" not in document:
-        check_configuration(page, block)
-        return
-    points = _entry_points(document)
-    assert points
-    assert {value.partition(":")[2] for value in points.values()} <= defined(page).keys()
+    if block.file is None:
+        points = _entry_points(document)
+        assert points
+        assert {value.partition(":")[2] for value in points.values()} <= defined(page).keys()
 
 
-def check_configuration(page: Page, block: Block) -> None:
-    """The server takes it; the certificates that it may name are there."""
-    authority = Authority.at(page.directory)
-    authority.write_server()
-    (page.directory / "clients.pem").write_bytes(authority.root.read_bytes())
-    file = page.directory / "cipherecho.toml"
-    file.write_text(block.text, encoding="utf-8")
-    ended = run("--config", file, "--check-config")
-    assert ended.status == 0, ended.stderr
+def check_shell(page: Page, block: Block, session: Shell) -> None:
+    """It is a script for sh, which installs what is there.
 
-
-def check_shell(page: Page, block: Block) -> None:
-    """It is a script for sh. It is not run: it installs, publishes, or serves for ever."""
+    It is not run, since it installs, builds, needs root, or serves for ever. CI runs those of the
+    README, and the tests of cipherecho-wasm those that build guests.
+    """
     done = subprocess.run(["sh", "-n", "-c", block.text], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+    for command in re.findall(r"[\w./-]*pip install (?:[^&;\n]*)", block.text):
+        check_installs(page, command)
 
 
-def check_part(page: Page, block: Block) -> None:
+def check_part(page: Page, block: Block, session: Shell) -> None:
     """It is a part of a guest."""
     files = [*GUESTS.glob(f"*.{block.language}"), *GUESTS.glob(f"*/*.{block.language}")]
     assert any(block.text in file.read_text(encoding="utf-8") for file in files)
 
 
-def check_console(page: Page, block: Block) -> None:
-    """Each command has the output that is shown; a line of ``…`` stands for any lines.
-
-    A command that serves is started on a free port, and ``ncat`` is a client of it: its lines
-    come by threes, what is typed and the two that answer it.
-    """
+def check_console(page: Page, block: Block, session: Shell) -> None:
+    """Each command prints what is shown; ``…`` stands for anything, and for any lines."""
     commands = [(one["line"], one["output"]) for one in _COMMAND.finditer(block.text)]
     assert "".join(f"$ {line}\n{output}" for line, output in commands) == block.text
-    options: list[str] = []
     for line, output in commands:
-        words = shlex.split(line, comments=True)
-        if words[0] == "pip":
-            assert output == ""  # it is not run; the ciphers are installed without it
-        elif "--check-config" in words:
-            expect_output(line, output, page.directory)
-        elif words[0] == "cipherecho" and words[1].startswith("-"):
-            options = [word for word in words[1:] if word != "&"]
-            assert output == ("listening tcp://127.0.0.1:8013\n" if words[-1] == "&" else "")
-            with serving(*options) as server:
-                assert server.ask(b"") == b""
-        elif words[0] == "ncat":
-            with serving(*options) as server:
-                typed = "".join(output.splitlines(keepends=True)[::3])
-                answers = server.ask(typed.encode()).decode().splitlines(keepends=True)
-            shown = output.splitlines(keepends=True)
-            assert answers == [one for i, one in enumerate(shown) if i % 3]
-        elif "#" in line and not output:  # what it prints is told in the comment
-            assert run_shell(f"set -e; {line}", cwd=page.directory).status == 0
+        if line.startswith("pip install "):
+            check_installs(page, line)
+            assert output == ""
         else:
-            expect_output(line, output, page.directory)
+            printed = session.type(_at_its_port(line, output), output)
+            assert agree(output, printed), f"$ {line}\n{printed}"
 
 
-def expect_output(command: str, shown: str, directory: Path) -> None:
-    """Run a command line; its output is what is `shown`."""
-    ended = run_shell(command, cwd=directory)
-    got = ended.stdout.decode() + ended.stderr
-    if "…" not in map(str.strip, shown.splitlines()):
-        assert got == shown
-        return
-    rest = iter(got.splitlines())
-    for line in shown.splitlines():
-        assert line.strip() == "…" or any(agree(line, other) for other in rest), f"{line}\n{got}"
+def _at_its_port(line: str, output: str) -> str:
+    """Return a command; a server that listens at its usual port is given the one that is shown."""
+    words = shlex.split(line)
+    endpoint = re.search(r"tcp://[\d.]+:\d+", output)
+    if words[0] != "cipherecho" or endpoint is None or {"--listen", "--config"} & set(words):
+        return line
+    return line.replace("cipherecho", f"cipherecho --listen {endpoint[0]}", 1)
 
 
-def agree(one: str, other: str) -> bool:
-    """Return whether two lines are the same, but for their columns and where they are cut.
-
-    Both depend on what else is installed here.
-    """
-    one, other = " ".join(one.split()), " ".join(other.split())
-    if one.endswith("…") and other.endswith("…"):
-        shorter, longer = sorted([one[:-1], other[:-1]], key=len)
-        return longer.startswith(shorter)
-    return one == other
-
-
-def check_drawing(page: Page, block: Block) -> None:
+def check_drawing(page: Page, block: Block, session: Shell) -> None:
     """It fits a terminal, and every column of it is one wide."""
     for line in block.text.splitlines():
         assert len(line) <= 80
         assert all(unicodedata.east_asian_width(one) not in "WF" for one in line)
 
 
-RULES: dict[str, Callable[[Page, Block], None]] = {
+# What may be installed from elsewhere: tools that cipherecho does not depend on.
+TOOLS = {"build", "componentize-py==0.25.1"}
+
+
+def check_installs(page: Page, command: str) -> None:
+    """Each package comes from the checkout, or was made on the page before."""
+    _, _, arguments = command.partition("pip install ")
+    for argument in shlex.split(arguments):
+        if not (argument.startswith("-") or argument in TOOLS or argument.endswith(".whl")):
+            project = page.directory / argument.partition("[")[0] / "pyproject.toml"
+            assert project.is_file(), f"{argument} is not in the checkout"
+
+
+RULES: dict[str, Callable[[Page, Block, Shell], None]] = {
     "python": check_python,
     "pycon": check_pycon,
     "toml": check_toml,
@@ -261,20 +242,34 @@ RULES: dict[str, Callable[[Page, Block], None]] = {
     **dict.fromkeys(["c", "js", "py", "wat"], check_part),
 }
 
+# What pages have for ports; here each is one that is free.
+PORTS = ("8013", "8014", "8015", "8443", "9113", "9464")
 
-def test_every_block_is_as_its_language_has_it(page: Page) -> None:
-    assert page.path.read_text(encoding="utf-8").count("\n```") == 2 * len(page.blocks)
-    for block in page.blocks:
-        where = f"{page.path.name}:{block.line}"
-        if block.language.startswith("{"):
-            continue  # Sphinx's, which builds the pages with warnings as errors
-        if page.path == README and block.language in ("console", "sh"):
-            continue  # test_readmes pastes it
-        assert block.language in RULES, f"{where}: there is no rule for {block.language!r}"
-        try:
-            RULES[block.language](page, block)
-        except AssertionError as error:
-            raise AssertionError(f"{where}: {error}") from error
+
+def test_every_block_is_as_its_language_has_it(page: Page, tmp_path: Path) -> None:
+    text = page.path.read_text(encoding="utf-8")
+    assert text.count("\n```") == 2 * len(page.blocks)
+    for program in ("ncat", "openssl", "curl", "systemd-socket-activate"):
+        if re.search(rf"^\$ .*\b{program}\b", text, re.MULTILINE):
+            tool(program)
+    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+    number = re.compile(rf"\b({'|'.join(PORTS)})\b")
+    variables = {"PYTHONPATH": str(page.site.path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    with shell(page.directory, variables) as session:
+        for block in page.blocks:
+            where = f"{page.path.name}:{block.line}"
+            if block.language.startswith("{"):
+                continue  # Sphinx's, which builds the pages with warnings as errors
+            if page.path == README and block.language in ("console", "sh"):
+                continue  # test_readmes pastes it
+            assert block.language in RULES, f"{where}: there is no rule for {block.language!r}"
+            here = replace(block, text=number.sub(lambda port: ports[port[0]], block.text))
+            if here.file is not None:
+                (page.directory / here.file).write_text(here.text, encoding="utf-8")
+            try:
+                RULES[block.language](page, here, session)
+            except AssertionError as error:
+                raise AssertionError(f"{where}: {error}") from error
 
 
 def test_every_cipher_conforms(page: Page) -> None:
@@ -307,11 +302,15 @@ def test_every_test_that_is_shown_passes(page: Page) -> None:
 
 
 def test_every_link_leads_somewhere(page: Page) -> None:
-    text = page.path.read_text(encoding="utf-8")
-    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-    sections = {title.lower().replace(" ", "-") for title in titles}
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if target.startswith("#"):
-            assert target[1:] in sections, target
-        elif "://" not in target:
-            assert (page.path.parent / target).exists(), target
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.path.read_text(encoding="utf-8")):
+        if "://" not in target:
+            path, _, section = target.partition("#")
+            there = page.path.parent / path if path else page.path
+            assert there.exists(), target
+            assert not section or section in sections(there), target
+
+
+def sections(path: Path) -> set[str]:
+    """Return what the headings of a page are called in links."""
+    titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}

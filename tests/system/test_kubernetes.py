@@ -114,7 +114,7 @@ def test_there_is_time_to_drain_and_to_end() -> None:
 
 def test_there_is_memory_for_all_that_strangers_can_do() -> None:
     """By the formula of the guide, which has a third more than was measured."""
-    guide = (EXAMPLES.parent.parent / "docs" / "how-to" / "operate.md").read_text(encoding="utf-8")
+    guide = (EXAMPLES.parent.parent / "docs" / "how-to" / "limits.md").read_text(encoding="utf-8")
     formula = r"> (\d+) MiB \+ `--max-buffered` \+ `--max-connections` . \d+ KiB, or . (\d+) KiB"
     found = re.search(formula, guide)
     assert found is not None

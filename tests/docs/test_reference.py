@@ -1,0 +1,175 @@
+"""The reference says what the code does."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from cipherecho.server import Tally
+from tests.ciphers.test_registry import Site
+from tests.helpers.in_process import run
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "cipherecho"
+REFERENCE = ROOT / "docs" / "reference"
+
+
+def rows(page: Path, heading: str = "# ") -> list[list[str]]:
+    """Return the cells of all tables after a heading, without those of the tables' own headings."""
+    _, _, text = page.read_text(encoding="utf-8").partition(heading)
+    text, _, _ = text.partition("\n## ")
+    lines = re.findall(r"^\| (.*) \|$", re.sub(r"^.*\n\| ---.*\n", "", text, flags=re.M), re.M)
+    return [re.split(r" ?\| ", line) for line in lines]
+
+
+def test_what_comes_from_the_code_is_as_the_code_has_it() -> None:
+    command = [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@cache
+def messages() -> list[re.Pattern[str]]:
+    """Return a pattern for each text in the code that has some words."""
+    return [
+        re.compile(pattern, re.DOTALL)
+        for path in SOURCE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for pattern in patterns(node)
+        if re.search(r"[a-z]{2}", pattern)
+    ]
+
+
+def patterns(node: ast.AST) -> Iterator[str]:
+    """Yield what a text in the code can be, whatever is put into it."""
+    match node:
+        case ast.Constant(str(text)):
+            for one in re.split(r"\n", text):
+                yield re.sub(r"%\\\(\w+\\\)[\\.\w]*?[srdgf]", ".+", re.escape(one))
+        case ast.JoinedStr(values):
+            choices = [
+                [re.escape(str(one.value))] if isinstance(one, ast.Constant) else [r"\S+"]
+                for one in values
+            ]
+            yield from map("".join, product(*choices))
+
+
+def is_said(text: str) -> bool:
+    """Return whether the code has this text, where ``…`` is what is put into it."""
+    return any(pattern.fullmatch(text) for pattern in messages())
+
+
+ERROR_LINES = [
+    (row[0], line)
+    for row in rows(REFERENCE / "protocol.md", "## Error lines")
+    for line in re.findall(r"`([^`]+)`", row[1])
+]
+
+
+@pytest.mark.parametrize("line", [line for _, line in ERROR_LINES])
+def test_error_line_is_one_that_clients_get(line: str) -> None:
+    message, _, then = line.rpartition("; ")
+    assert is_said(then) or is_said(line)
+    if message != "REASON":
+        assert is_said(message) or is_said(message.removeprefix("this line ")) or is_said(line)
+
+
+def test_every_reason_is_in_the_protocol() -> None:
+    said = {
+        reason
+        for heading in ("## Error lines", "## Closing without an error line")
+        for row in rows(REFERENCE / "protocol.md", heading)
+        for reason in re.findall(r"`([^`]+)`", row[0])
+    }
+    tally = Tally()
+    assert said == {*tally.closed, *tally.refused}
+
+
+def test_every_reason_of_a_limit_is_one_that_there_is() -> None:
+    limits = rows(ROOT / "docs" / "how-to" / "limits.md", "## What clients see")
+    tally = Tally()
+    assert {reason for row in limits for reason in re.findall(r"`([^`]+)`", row[2])} <= {
+        *tally.closed,
+        *tally.refused,
+    }
+
+
+@pytest.mark.parametrize(
+    "message",
+    [row[0].strip("`") for row in rows(ROOT / "docs" / "how-to" / "troubleshoot.md")],
+)
+def test_message_that_is_explained_is_in_the_code(message: str) -> None:
+    text, _, reason = message.partition(" reason='")
+    if reason:  # "refused … reason='full'"
+        tally = Tally()
+        assert text == "refused …"
+        assert reason.partition("'")[0] in {*tally.closed, *tally.refused}
+    else:
+        parts = [part.strip() for part in re.split("…|: Address already in use", text)]
+        longest = max(parts, key=len)
+        assert any(longest in pattern.pattern.replace("\\", "") for pattern in messages()), longest
+
+
+def test_every_variable_that_is_read_is_there() -> None:
+    page = (REFERENCE / "environment.md").read_text(encoding="utf-8")
+    names = {
+        name
+        for path in [*SOURCE.rglob("*.py"), *ROOT.glob("plugins/*/src/**/*.py")]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in variables(node)
+    }
+    assert {"LISTEN_FDS", "NOTIFY_SOCKET", "XDG_CACHE_HOME"} <= names
+    assert {name for name in names if f"`{name}`" not in page} == set()
+
+
+def variables(node: ast.AST) -> Iterator[str]:
+    """Yield a text that is the name of a variable, by its look."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield from re.findall(
+            r"\A((?:CIPHERECHO|LISTEN|NOTIFY|WATCHDOG|JOURNAL|XDG|CACHE)_[A-Z_]+[A-Z])\Z",
+            node.value,
+        )
+
+
+STATUSES = {
+    ("every command", "0"): ["ciphers"],
+    ("every command", "1"): ["apply", "nowhere.txt"],
+    ("`apply`", "1"): ["apply", "--cipher", "railfence:2"],  # of bytes that are not UTF-8
+    ("`check`", "1"): ["check", "loud"],
+    ("every command", "2"): ["--max-line", "long"],
+    ("`check`", "3"): ["check", "broken"],
+}
+
+
+@pytest.mark.parametrize(("of", "status"), STATUSES)
+def test_exit_status_is_that_of_the_table(
+    of: str, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    loud = "class Loud:\n    def encrypt(self, body):\n        return body.decode().encode()\n"
+    ciphers = {"loud": "acme:Loud", "broken": "acme:Broken"}
+    Site(tmp_path).install("acme-ciphers", ciphers, acme=loud)
+    ended = run(*STATUSES[of, status], stdin=b"\xff\n", PYTHONPATH=str(tmp_path))
+    assert str(ended.status) == status, ended.stderr
+
+
+def test_every_exit_status_of_the_table_is_tried() -> None:
+    in_table = {(row[1], row[0]) for row in rows(REFERENCE / "exit-statuses.md")}
+    # The tests of processes send signals.
+    assert in_table - {("every command", "128 + N")} == STATUSES.keys()
+
+
+def test_records_are_found_however_the_code_writes_them() -> None:
+    found = [row[1].strip("`") for row in rows(REFERENCE / "log.md")]
+    assert "shutting down: connections=…" in found  # at once
+    assert "refused a connection: peer=… reason=…" in found  # once a second
+    assert "the cipher failed; this is a bug of its plugin" in found  # the first time
+    assert "the cipher failed again" in found  # and later
