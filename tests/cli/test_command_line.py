@@ -165,17 +165,14 @@ def test_people_get_a_short_log_and_files_get_the_date() -> None:
 
 # The end (WIRE, shutdown).
 
-SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 
-
-@SIGNALS
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_with_status_0(number: int) -> None:
     with serving() as server:
         assert server.stop(number) == 0
 
 
-@SIGNALS
-def test_idle_clients_are_closed(number: int) -> None:
+def test_idle_clients_are_closed() -> None:
     """One that has said nothing, one that was answered, and one in the middle of a line.
 
     None of them uses up the grace time.
@@ -186,15 +183,14 @@ def test_idle_clients_are_closed(number: int) -> None:
             client.sendall(b"Hello\n")
             receive_lines(client, 2)
         typing.sendall(b"an unfinished li")
-        server.process.send_signal(number)
+        server.process.send_signal(signal.SIGTERM)
         for client in (silent, answered, typing):
             assert receive_all(client) == b""
             client.close()
         assert server.wait() == 0
 
 
-@SIGNALS
-def test_clients_under_load_get_whole_and_right_replies(number: int) -> None:
+def test_clients_under_load_get_whole_and_right_replies() -> None:
     """Several send without waiting for replies, and without a pause.
 
     What each has got when it ends is the beginning of what it would have got, up to the
@@ -204,7 +200,7 @@ def test_clients_under_load_get_whole_and_right_replies(number: int) -> None:
         clients = [Pipelining(stack.enter_context(server.connect())) for _ in range(5)]
         for client in clients:
             client.wait_for_first_reply()
-        assert server.stop(number) == 0
+        assert server.stop() == 0
         for client in clients:
             received = client.join()
             assert not client.was_reset
@@ -214,10 +210,9 @@ def test_clients_under_load_get_whole_and_right_replies(number: int) -> None:
     assert "was cut" not in server.stderr
 
 
-@SIGNALS
-def test_a_client_that_never_reads_is_cut_when_the_grace_is_over(number: int) -> None:
+def test_a_client_that_never_reads_is_cut_when_the_grace_is_over() -> None:
     with serving("--grace", "0.5", "--write-timeout", "600") as server, never_reading(server):
-        assert server.stop(number) == 0
+        assert server.stop() == 0
     assert "shutdown took longer than 0.5 s" in server.stderr
 
 

@@ -34,7 +34,8 @@ from cipherecho.cli.configuration.toml_file import read_settings_file
 from cipherecho.cli.root import root
 from cipherecho.settings.endpoint import TcpEndpoint, UnixEndpoint
 from tests.helpers.certificates import Authority
-from tests.helpers.running import COMMAND, Ended, complaint, run, run_shell, serving, started
+from tests.helpers.in_process import run
+from tests.helpers.running import COMMAND, Ended, complaint, run_shell, serving, started
 
 ROOT = Path(__file__).parents[2]
 

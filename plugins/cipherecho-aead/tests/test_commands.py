@@ -1,17 +1,23 @@
-"""The installed commands, started as a user starts them."""
+"""The commands: started as a user starts them, or, where only words matter, in this process."""
 
 import os
 import shlex
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from cipherecho.ciphers.composition import inverse
+from cipherecho.ciphers.registry import Registry
+from cipherecho.ciphers.specification import parse
 from cipherecho.host.sandbox import landlock
+from cipherecho.session import Reply, Session
 from cipherecho_aead import __version__
 from cipherecho_aead.aead import ALGORITHMS
+from cipherecho_aead.cli import main
 
 SCRIPTS = Path(sys.executable).parent
 
@@ -56,8 +62,27 @@ def shell(script: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
     )
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("more", ["", " --cipher rot13"], ids=["alone", "chain"])
+Aead = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+@pytest.fixture
+def aead(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Aead:
+    """Return what runs ``cipherecho-aead`` to its end, as `run` does, but in this process."""
+
+    def run_here(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
+        monkeypatch.setattr(sys, "argv", ["cipherecho-aead", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return subprocess.CompletedProcess((), int(end.value.code or 0), *capfdbinary.readouterr())
+
+    return run_here
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "more"),
+    list(zip(ALGORITHMS, ["", " --cipher rot13"], strict=True)),
+    ids=["alone", "chain"],
+)
 def test_text_comes_back_through_a_pipeline(tmp_path: Path, algorithm: str, more: str) -> None:
     (tmp_path / "text").write_bytes(TEXT)
     cipher = f"--cipher aead:key-file=aead.key,algorithm={algorithm}{more}"
@@ -102,22 +127,24 @@ def test_page_about_it_needs_no_key() -> None:
 
 
 @pytest.mark.parametrize("name", ["aead.key", "my key, 'the' \"first\"=1\\", "größe", "-key"])
-def test_new_key_says_what_to_run_next(tmp_path: Path, name: str) -> None:
-    ended = run("cipherecho-aead", "new-key", "--", name, cwd=tmp_path)
+def test_new_key_says_what_to_run_next(
+    tmp_path: Path, name: str, aead: Aead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = aead("new-key", "--", name)
     assert (ended.returncode, ended.stderr) == (0, b"")
     path = tmp_path / name
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.read_bytes().strip() not in ended.stdout
     first, command = ended.stdout.decode().splitlines()
     assert first == f"wrote a new key to {name}, which you alone can read; now run:"
-    # It is one: as a filter it needs no port, and no end.
-    program, *options = shlex.split(command)
-    assert program == "cipherecho"
-    done = run(program, "apply", *options, stdin=b"Hello\n", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert run(program, "apply", "--decrypt", *options, stdin=done.stdout, cwd=tmp_path).stdout == (
-        b"Hello\n"
-    )
+    # It is one.
+    *program, specification = shlex.split(command)
+    assert program == ["cipherecho", "--cipher"]
+    cipher = Registry().load(parse(specification))
+    session = Session(cipher, reply=Reply.FILTER)
+    back = Session(inverse(cipher), reply=Reply.FILTER)
+    assert back.receive(session.receive(b"Hello\n")) == b"Hello\n"
 
 
 def test_name_that_is_not_utf_8_can_be_pasted_too(tmp_path: Path) -> None:
@@ -126,9 +153,9 @@ def test_name_that_is_not_utf_8_can_be_pasted_too(tmp_path: Path) -> None:
     assert ended.stdout.splitlines()[1] == b"  cipherecho --cipher 'aead:key-file=k\xff'"
 
 
-def test_new_key_overwrites_none(key_file: Path) -> None:
+def test_new_key_overwrites_none(key_file: Path, aead: Aead) -> None:
     before = key_file.read_bytes()
-    ended = run("cipherecho-aead", "new-key", key_file)
+    ended = aead("new-key", key_file)
     assert (ended.returncode, ended.stdout) == (1, b"")
     assert ended.stderr.decode() == (
         f"cipherecho-aead: got '{key_file}', which exists, expected a new file; a key that is "
@@ -137,26 +164,29 @@ def test_new_key_overwrites_none(key_file: Path) -> None:
     assert key_file.read_bytes() == before
 
 
-def test_what_the_system_refuses_is_told(tmp_path: Path) -> None:
-    ended = run("cipherecho-aead", "new-key", "no/key", cwd=tmp_path)
+def test_what_the_system_refuses_is_told(
+    tmp_path: Path, aead: Aead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = aead("new-key", "no/key")
     assert (ended.returncode, ended.stdout) == (1, b"")
     assert ended.stderr == b"cipherecho-aead: no/key: No such file or directory\n"
 
 
-def test_wrong_use_is_told() -> None:
+def test_wrong_use_is_told(aead: Aead) -> None:
     for arguments, told in (
         ([], b"Usage: cipherecho-aead"),
         (["new-key"], b"cipherecho-aead: Missing argument 'PATH'."),
         (["newkey", "x"], b"cipherecho-aead: No such command 'newkey'."),
     ):
-        ended = run("cipherecho-aead", *arguments)
+        ended = aead(*arguments)
         assert (ended.returncode, ended.stdout) == (2, b"")
         assert ended.stderr.startswith(told)
 
 
-def test_help_says_how_to_use_a_key() -> None:
+def test_help_says_how_to_use_a_key(aead: Aead) -> None:
     for arguments in (["--help"], ["new-key", "--help"], ["new-key", "-h"]):
-        ended = run("cipherecho-aead", *arguments)
+        ended = aead(*arguments)
         assert (ended.returncode, ended.stderr) == (0, b"")
         assert b"cipherecho --cipher aead:key-file=aead.key" in ended.stdout
 
