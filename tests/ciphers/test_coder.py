@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cipherecho.cipher import InputError, Transform
+from cipherecho.cipher import Cipher, InputError, Transform
 from cipherecho.ciphers.coder import Coder, CodingError, NotACipherError, check_cipher, lines_of
 from cipherecho.ciphers.composition import chain, inverse
 from tests.helpers.ciphers import (
@@ -45,11 +45,11 @@ def codes(coder: Coder, *bodies: bytes) -> list[bytes]:
     [Caesar(), StatelessCaesar(), Numbered(), chain([Numbered(), Picky()])],
     ids=["table", "stateless", "stateful", "chain"],
 )
-def test_every_shape_of_the_contract_is_a_cipher(cipher):
+def test_every_shape_of_the_contract_is_a_cipher(cipher: Cipher) -> None:
     assert check_cipher(cipher) is cipher
 
 
-def test_a_table_that_is_none_leaves_the_other_shapes():
+def test_a_table_that_is_none_leaves_the_other_shapes() -> None:
     class Untabled(Reverse):
         table = None
 
@@ -61,7 +61,9 @@ class NoneOfThem:
 
 
 @pytest.mark.parametrize("candidate", [None, 13, b"bytes", NoneOfThem()])
-def test_an_object_of_no_shape_is_refused_with_its_type_and_what_was_expected(candidate):
+def test_an_object_of_no_shape_is_refused_with_its_type_and_what_was_expected(
+    candidate: object,
+) -> None:
     name = "None" if candidate is None else f"an object of type {type(candidate).__name__}"
     with pytest.raises(NotACipherError) as refusal:
         check_cipher(candidate)
@@ -93,7 +95,9 @@ def swapped(first: int, second: int) -> bytes:
     ],
     ids=["short", "long", "empty", "bytearray", "dict", "two", "all", "LF, CR", "LF", "CR"],
 )
-def test_a_table_is_a_bijection_of_256_bytes_that_fixes_lf_and_cr(table, complaint):
+def test_a_table_is_a_bijection_of_256_bytes_that_fixes_lf_and_cr(
+    table: Any, complaint: str
+) -> None:
     class Tabled:
         def __init__(self, table: Any) -> None:
             self.table = table
@@ -107,32 +111,32 @@ def test_a_table_is_a_bijection_of_256_bytes_that_fixes_lf_and_cr(table, complai
 # Coding, and state.
 
 
-def test_a_table_is_applied():
+def test_a_table_is_applied() -> None:
     assert codes(Coder(Caesar(), inf), b"abc", b"") == [b"def", b""]
 
 
-def test_a_stateless_cipher_is_called():
+def test_a_stateless_cipher_is_called() -> None:
     assert codes(Coder(Reverse(), inf), b"abc", b"") == [b"cba", b""]
 
 
-def test_a_stateful_cipher_goes_on_where_it_was():
+def test_a_stateful_cipher_goes_on_where_it_was() -> None:
     assert codes(Coder(Numbered(), inf), b"a", b"b") == [b"1 a", b"2 b"]
 
 
-def test_each_line_afresh_takes_a_new_transform_for_each_line():
+def test_each_line_afresh_takes_a_new_transform_for_each_line() -> None:
     assert codes(Coder(Numbered(), inf, each_line_afresh=True), b"a", b"b") == [b"1 a", b"1 b"]
     assert codes(Coder(Caesar(), inf, each_line_afresh=True), b"a", b"b") == [b"d", b"e"]
     assert codes(Coder(Reverse(), inf, each_line_afresh=True), b"ab", b"cd") == [b"ba", b"dc"]
 
 
-def test_two_coders_of_one_cipher_have_a_state_each():
+def test_two_coders_of_one_cipher_have_a_state_each() -> None:
     cipher = chain([Numbered(), Progressive()])
     first, second = Coder(cipher, inf), Coder(cipher, inf)
     assert codes(first, b"aa", b"aa") == [b"1 ab", b"2 cd"]
     assert codes(second, b"aa", b"aa") == [b"1 ab", b"2 cd"]
 
 
-def test_a_rejected_line_is_passed_on_and_the_next_is_coded():
+def test_a_rejected_line_is_passed_on_and_the_next_is_coded() -> None:
     coder = Coder(chain([Numbered(), Picky()]), inf)
     assert codes(coder, b"a") == [b"1 a"]
     with pytest.raises(InputError, match="expected a line without x"):
@@ -157,7 +161,7 @@ COMPLAINTS = {
 
 
 @pytest.mark.parametrize("name", RETURNING)
-def test_a_result_that_is_not_one_line_of_bytes_is_a_coding_error(name):
+def test_a_result_that_is_not_one_line_of_bytes_is_a_coding_error(name: str) -> None:
     """WIRE, wrong 2."""
     coder = Coder(RETURNING[name], 100)
     assert codes(coder, b"a") == [b"a"]
@@ -166,14 +170,14 @@ def test_a_result_that_is_not_one_line_of_bytes_is_a_coding_error(name):
     assert str(failure.value) == COMPLAINTS[name]
 
 
-def test_the_crs_of_a_body_may_move_but_not_multiply():
+def test_the_crs_of_a_body_may_move_but_not_multiply() -> None:
     """WIRE, lines 3."""
     assert codes(Coder(Reverse(), inf), b"a\r\rb") == [b"b\r\ra"]
     with pytest.raises(CodingError, match="a CR that the line did not hold"):
         Coder(RETURNING["one CR too many"], inf).code(b"\r!\r", b"\r\n")
 
 
-def test_exactly_the_longest_is_allowed():
+def test_exactly_the_longest_is_allowed() -> None:
     assert codes(Coder(Padded(9), 10), b"a") == [b"a" + b"." * 9]
     with pytest.raises(CodingError, match="returned 11 bytes for a line of 2, expected at most 10"):
         Coder(Padded(9), 10).code(b"ab", b"\n")
@@ -189,12 +193,12 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("name", RAISING)
-def test_whatever_else_a_cipher_raises_is_passed_on(name):
+def test_whatever_else_a_cipher_raises_is_passed_on(name: str) -> None:
     with pytest.raises(ERRORS[name]):
         Coder(RAISING[name], inf).code(b"!", b"\n")
 
 
-def test_a_cipher_is_asked_for_its_transform_with_the_first_line():
+def test_a_cipher_is_asked_for_its_transform_with_the_first_line() -> None:
     coder = Coder(NoTransform(), inf)
     with pytest.raises(OSError, match="no entropy"):
         coder.code(b"", b"\n")
@@ -214,7 +218,7 @@ def test_a_cipher_is_asked_for_its_transform_with_the_first_line():
     ],
     ids=["stateless", "stateful", "chain", "then stateful", "all stateful"],
 )
-def test_a_line_whose_code_ends_in_cr_before_lf_is_rejected_without_a_trace(cipher):
+def test_a_line_whose_code_ends_in_cr_before_lf_is_rejected_without_a_trace(cipher: Cipher) -> None:
     """WIRE, lines 3, and wrong 1: what comes after is coded as if it had never come."""
     tried, spared = Coder(cipher, inf), Coder(cipher, inf)
     assert codes(tried, b"abc") == codes(spared, b"abc")
@@ -224,19 +228,21 @@ def test_a_line_whose_code_ends_in_cr_before_lf_is_rejected_without_a_trace(ciph
     assert codes(tried, b"abc", b"def") == codes(spared, b"abc", b"def")
 
 
-def test_a_code_that_ends_in_cr_before_crlf_is_allowed():
+def test_a_code_that_ends_in_cr_before_crlf_is_allowed() -> None:
     """WIRE, lines 3."""
     assert Coder(NumberedReverse(), inf).code(b"\rabc", b"\r\n") == b"1 cba\r"
 
 
-def test_a_cr_that_stays_inside_the_line_is_allowed():
+def test_a_cr_that_stays_inside_the_line_is_allowed() -> None:
     assert codes(Coder(NumberedReverse(), inf), b"a\rb", b"c") == [b"1 b\ra", b"2 c"]
 
 
 @pytest.mark.parametrize(
     "numbered", [NumberedInClosure(), NumberedByGenerator()], ids=["closure", "generator"]
 )
-def test_state_that_cannot_be_copied_is_no_fault_as_long_as_nothing_is_taken_back(numbered):
+def test_state_that_cannot_be_copied_is_no_fault_as_long_as_nothing_is_taken_back(
+    numbered: Cipher,
+) -> None:
     assert codes(Coder(numbered, inf), b"a", b"\rb\rc", b"") == [b"1 a", b"2 \rb\rc", b"3 "]
 
 
@@ -255,7 +261,7 @@ class NumberedReverseInClosure:
     ],
     ids=["closure", "closure in a chain", "generator in a chain"],
 )
-def test_state_that_cannot_be_copied_cannot_be_taken_back(cipher):
+def test_state_that_cannot_be_copied_cannot_be_taken_back(cipher: Cipher) -> None:
     """WIRE, wrong 2: the connection ends, rather than go on out of step."""
     coder = Coder(cipher, inf)
     assert codes(coder, b"abc") == [b"1 cba"]
@@ -264,7 +270,7 @@ def test_state_that_cannot_be_copied_cannot_be_taken_back(cipher):
     assert isinstance(failure.value.__cause__, InputError)
 
 
-def test_a_stateless_cipher_is_never_copied():
+def test_a_stateless_cipher_is_never_copied() -> None:
     class Uncopyable(Reverse):
         def __deepcopy__(self, memo: dict[int, object]) -> Any:
             raise TypeError("it holds a lock, say")
@@ -275,7 +281,7 @@ def test_a_stateless_cipher_is_never_copied():
             coder.code(b"\rabc", b"\n")
 
 
-def test_state_that_cannot_be_copied_needs_no_copy_if_each_line_starts_afresh():
+def test_state_that_cannot_be_copied_needs_no_copy_if_each_line_starts_afresh() -> None:
     coder = Coder(NumberedReverseInClosure(), inf, each_line_afresh=True)
     with pytest.raises(InputError, match="would end in a CR"):
         coder.code(b"\rabc", b"\n")

@@ -185,7 +185,7 @@ def test_parameters_may_be_keyword_only_and_the_first_still_goes_bare() -> None:
 
 
 class Unannotated:
-    def __init__(self, key="Lemon"):  # type: ignore[no-untyped-def]
+    def __init__(self, key="Lemon") -> None:  # type: ignore[no-untyped-def]
         self.key = key
 
 

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import pytest
 
@@ -39,6 +39,13 @@ def _logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Any:
     log.propagate = propagate
 
 
+Text: TypeAlias = Callable[[Callable[[], None]], str]
+"""Returns what the text form writes of what a function logs."""
+
+Entry: TypeAlias = Callable[[Callable[[], None]], dict[str, Any]]
+"""Returns the one record that the JSON form writes of it."""
+
+
 def written(
     tell: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
@@ -56,13 +63,13 @@ def written(
 
 
 @pytest.fixture
-def text(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], str]:
+def text(monkeypatch: pytest.MonkeyPatch) -> Text:
     """Return what the text form writes."""
     return lambda tell: written(tell, monkeypatch, LogFormat.TEXT)
 
 
 @pytest.fixture
-def entry(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], dict[str, Any]]:
+def entry(monkeypatch: pytest.MonkeyPatch) -> Entry:
     """Return the one record that the JSON form writes, read as strictly as JSON is meant."""
 
     def read(tell: Callable[[], None]) -> dict[str, Any]:
@@ -77,7 +84,7 @@ def entry(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], dic
     return read
 
 
-def test_text_has_the_fields_in_its_message(text) -> None:
+def test_text_has_the_fields_in_its_message(text: Text) -> None:
     assert re.fullmatch(
         r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d{4} info    "
         r"closed: peer=127.0.0.1:5 reason='end of input' lines=3 seconds=0.013\n",
@@ -85,7 +92,7 @@ def test_text_has_the_fields_in_its_message(text) -> None:
     )
 
 
-def test_json_has_the_fields_apart_as_what_they_are(entry) -> None:
+def test_json_has_the_fields_apart_as_what_they_are(entry: Entry) -> None:
     found = entry(lambda: log.info(CLOSED, FIELDS))
     assert list(found)[:3] == ["time", "level", "message"]
     del found["time"]
@@ -103,7 +110,7 @@ def test_json_has_the_fields_apart_as_what_they_are(entry) -> None:
     ],
 )
 def test_a_message_keeps_what_is_not_only_a_list_of_fields(
-    entry, template: str, message: str
+    entry: Entry, template: str, message: str
 ) -> None:
     found = entry(lambda: log.info(template, FIELDS))
     assert found["message"] == message
@@ -117,13 +124,15 @@ def test_a_message_keeps_what_is_not_only_a_list_of_fields(
         (lambda: log.warning("in a row: %s and %d", "one", 2), "in a row: one and 2"),
     ],
 )
-def test_json_without_fields_has_the_message(entry, tell, message: str) -> None:
+def test_json_without_fields_has_the_message(
+    entry: Entry, tell: Callable[[], None], message: str
+) -> None:
     found = entry(tell)
     assert found.keys() == {"time", "level", "message"}
     assert (found["level"], found["message"]) == ("warning", message)
 
 
-def test_the_time_is_of_rfc_3339_in_utc(entry) -> None:
+def test_the_time_is_of_rfc_3339_in_utc(entry: Entry) -> None:
     found = entry(lambda: log.info("now"))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found["time"])
     ago = datetime.now(UTC) - datetime.fromisoformat(found["time"])
@@ -158,7 +167,7 @@ class _Unshowable:
         ("x" * 1001, "x" * 999 + "…"),
     ],
 )
-def test_json_holds_any_field(entry, value: object, read: object) -> None:
+def test_json_holds_any_field(entry: Entry, value: object, read: object) -> None:
     found = entry(lambda: log.info("told: value=%(value)s", {"value": value}))
     assert found["value"] == read
     assert type(found["value"]) is type(read)
@@ -182,7 +191,7 @@ def _fail() -> None:
         log.exception("it failed: peer=%(peer)s", {"peer": "unix"})
 
 
-def test_json_has_a_traceback_as_a_field(entry) -> None:
+def test_json_has_a_traceback_as_a_field(entry: Entry) -> None:
     found = entry(_fail)
     assert found["message"] == "it failed"
     first, *_, forged, last = found["traceback"].split("\n")
@@ -192,7 +201,7 @@ def test_json_has_a_traceback_as_a_field(entry) -> None:
     assert len(last) == 1000
 
 
-def test_text_has_a_traceback_indented(text) -> None:
+def test_text_has_a_traceback_indented(text: Text) -> None:
     first, *others = text(_fail).splitlines()
     assert first.endswith(" error   it failed: peer=unix")
     assert others[0] == "    Traceback (most recent call last):"
@@ -222,7 +231,7 @@ def test_nothing_is_lost_while_the_log_does_without_its_thread(
         assert re.findall(r"(\w+)\n", stderr.read()) == ["first", "second", "third"]
 
 
-def test_what_other_packages_log_is_there_too(text, entry) -> None:
+def test_what_other_packages_log_is_there_too(text: Text, entry: Entry) -> None:
     def tell() -> None:
         other = logging.getLogger("their.package")
         other.info("not asked for")
@@ -383,7 +392,7 @@ def test_a_record_that_can_t_be_made_is_lost_and_harms_nobody(
     ]
 
 
-def test_a_traceback_of_any_length_is_a_record_of_some_length(text) -> None:
+def test_a_traceback_of_any_length_is_a_record_of_some_length(text: Text) -> None:
     lines = text(lambda: log.error("long", exc_info=Exception("\n".join("x" * 9999)))).splitlines()
     assert len(lines) == 1 + 100 + 1 + 100
     assert lines[101] == "    … 9799 lines left out …"
@@ -481,7 +490,7 @@ def _fail_where_nobody_can_catch() -> None:
     ],
 )
 def test_what_python_says_is_a_record(
-    entry, tell: Callable[[], None], level: str, message: str, fields: dict[str, object]
+    entry: Entry, tell: Callable[[], None], level: str, message: str, fields: dict[str, object]
 ) -> None:
     found = entry(tell)
     del found["time"]

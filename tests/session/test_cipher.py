@@ -20,11 +20,11 @@ LETTERS = string.ascii_letters.encode()
 # Letter tables.
 
 
-def test_a_letter_table_keeps_the_case():
+def test_a_letter_table_keeps_the_case() -> None:
     assert b"Attack At Dawn!".translate(letter_table(ATBASH)) == b"Zggzxp Zg Wzdm!"
 
 
-def test_a_letter_table_leaves_every_other_byte_as_it_is():
+def test_a_letter_table_leaves_every_other_byte_as_it_is() -> None:
     table = letter_table(ATBASH)
     others = bytes(byte for byte in range(256) if byte not in LETTERS)
     assert others.translate(table) == others
@@ -39,7 +39,7 @@ def test_a_letter_table_leaves_every_other_byte_as_it_is():
 
 
 @given(st.permutations(string.ascii_uppercase))
-def test_every_alphabet_makes_a_table_that_is_a_cipher(letters):
+def test_every_alphabet_makes_a_table_that_is_a_cipher(letters: list[str]) -> None:
     class Alphabet:
         table = letter_table("".join(letters))
 
@@ -65,7 +65,7 @@ def test_every_alphabet_makes_a_table_that_is_a_cipher(letters):
         "-" + ATBASH[1:],
     ],
 )
-def test_an_alphabet_is_the_26_capital_letters_each_once(alphabet):
+def test_an_alphabet_is_the_26_capital_letters_each_once(alphabet: str) -> None:
     with pytest.raises(ValueError, match="expected the 26 capital letters A-Z, each once") as error:
         letter_table(alphabet)
     assert repr(alphabet) in str(error.value)
@@ -74,11 +74,11 @@ def test_an_alphabet_is_the_26_capital_letters_each_once(alphabet):
 # Errors.
 
 
-def test_a_rejected_line_is_a_value_error():
+def test_a_rejected_line_is_a_value_error() -> None:
     assert issubclass(InputError, ValueError)
 
 
-def test_an_option_error_has_its_facts_as_attributes():
+def test_an_option_error_has_its_facts_as_attributes() -> None:
     error = OptionError("key_letters", 4711, "one or more letters A-Z")
     assert (error.option, error.given, error.expected) == (
         "key-letters",
@@ -88,7 +88,7 @@ def test_an_option_error_has_its_facts_as_attributes():
     assert isinstance(error, ValueError)
 
 
-def test_an_option_error_names_the_option_as_the_user_writes_it():
+def test_an_option_error_names_the_option_as_the_user_writes_it() -> None:
     assert str(OptionError("max_line", "\x1b", "a number")) == (
         r"option max-line: got '\x1b', expected a number"
     )
@@ -101,20 +101,20 @@ def test_an_option_error_names_the_option_as_the_user_writes_it():
     ("number", "is_inside"),
     [(0, True), (25, True), (12, True), (12.5, True), (-1, False), (26, False)],
 )
-def test_a_range_includes_both_its_ends(number, is_inside):
+def test_a_range_includes_both_its_ends(number: float, is_inside: bool) -> None:
     assert (number in Range(0, 25)) is is_inside
 
 
-def test_a_range_without_an_upper_end_takes_every_larger_number():
+def test_a_range_without_an_upper_end_takes_every_larger_number() -> None:
     assert 10**100 in Range(1, float("inf"))
     assert 0 not in Range(1, float("inf"))
 
 
-def test_what_is_not_a_number_is_in_no_range():
+def test_what_is_not_a_number_is_in_no_range() -> None:
     assert float("nan") not in Range(float("-inf"), float("inf"))
 
 
-def test_a_range_says_what_it_takes():
+def test_a_range_says_what_it_takes() -> None:
     assert str(Range(0, 25)) == "0 to 25"
     assert str(Range(0.5, 2)) == "0.5 to 2"
 
@@ -123,14 +123,14 @@ def test_a_range_says_what_it_takes():
 
 
 @pytest.mark.parametrize("fact", [Range(0, 25), Vector("a", "b", "made up")], ids=repr)
-def test_ranges_and_vectors_are_immutable_and_equal_by_value(fact):
+def test_ranges_and_vectors_are_immutable_and_equal_by_value(fact: Range | Vector) -> None:
     name = next(iter(vars(fact)))
     with pytest.raises(FrozenInstanceError):
         setattr(fact, name, None)
     assert fact == type(fact)(**vars(fact))
 
 
-def test_a_vector_needs_no_options():
+def test_a_vector_needs_no_options() -> None:
     assert Vector("a", "b", "made up").options == ""
 
 
@@ -138,13 +138,13 @@ def test_a_vector_needs_no_options():
 
 
 @pytest.mark.parametrize("vector", Rot13.vectors, ids=lambda vector: vector.source)
-def test_rot13_gives_its_known_answers(vector):
+def test_rot13_gives_its_known_answers(vector: Vector) -> None:
     coder = Coder(Rot13(), 1000)
     coded = [coder.code(line.encode(), b"\n") for line in vector.plaintext.split("\n")]
     assert b"\n".join(coded).decode() == vector.ciphertext
 
 
-def test_rot13_twice_is_the_original():
+def test_rot13_twice_is_the_original() -> None:
     assert Rot13.table.translate(Rot13.table) == bytes(range(256))
     assert all(LETTERS[i] != byte for i, byte in enumerate(LETTERS.translate(Rot13.table)))
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cipherecho.cipher import InputError
+from cipherecho.cipher import Cipher, InputError
 from cipherecho.ciphers.coder import CodingError, NotACipherError
 from cipherecho.ciphers.composition import chain, inverse
 from cipherecho.rot13 import Rot13
@@ -93,12 +93,14 @@ def masked(sent: bytes) -> bytes:
     ids=repr,
 )
 @pytest.mark.parametrize("cipher", [Rot13(), chain([Rot13(), Picky()])], ids=["table", "chain"])
-def test_a_line_is_answered_with_its_echo_and_its_code_and_its_own_ending(cipher, line, reply):
+def test_a_line_is_answered_with_its_echo_and_its_code_and_its_own_ending(
+    cipher: Cipher, line: bytes, reply: bytes
+) -> None:
     """WIRE, lines 1 and 2: LF and CRLF end a line, a CR anywhere else is data."""
     assert answers(Session(cipher), [line]) == reply
 
 
-def test_lines_with_both_endings_are_answered_in_order():
+def test_lines_with_both_endings_are_answered_in_order() -> None:
     """WIRE, lines 1 and 6."""
     assert (
         answers(Session(Rot13()), [b"one\r\ntwo\nthree\r\n"])
@@ -106,36 +108,36 @@ def test_lines_with_both_endings_are_answered_in_order():
     )
 
 
-def test_a_filter_client_gets_the_coded_lines_alone():
+def test_a_filter_client_gets_the_coded_lines_alone() -> None:
     """WIRE, lines 2: `--reply cipher`."""
     session = Session(Rot13(), reply=Reply.CIPHER)
     assert conversation(session, b"one\r\ntwo\n\nrest") == b"bar\r\ngjb\n\nerfg\n"
 
 
-def test_letters_of_other_alphabets_pass_through():
+def test_letters_of_other_alphabets_pass_through() -> None:
     """WIRE, lines 3."""
     sent = answers(Session(Rot13()), ["Größe 7!\n".encode()])
     assert sent.decode() == "Größe 7!\nTeößr 7!\n"
 
 
-def test_invalid_utf_8_comes_back_as_it_went_in():
+def test_invalid_utf_8_comes_back_as_it_went_in() -> None:
     """WIRE, lines 3."""
     line = bytes(byte for byte in range(256) if byte != 0x0A and not chr(byte).isalpha()) + b"\xff"
     assert answers(Session(Rot13()), [line + b"\n"]) == (line + b"\n") * 2
 
 
-def test_a_code_that_would_turn_the_ending_into_crlf_is_rejected():
+def test_a_code_that_would_turn_the_ending_into_crlf_is_rejected() -> None:
     """WIRE, lines 3: backwards, the CR would stand before the LF."""
     sent = answers(Session(Reverse()), [b"\rabc\ndef\n"])
     assert masked(sent) == b"\rabc\n!error: ?\ndef\nfed\n"
 
 
-def test_a_code_that_ends_in_cr_before_crlf_is_allowed():
+def test_a_code_that_ends_in_cr_before_crlf_is_allowed() -> None:
     """WIRE, lines 3: a CRLF stays one, whatever stands before it."""
     assert answers(Session(Reverse()), [b"\rabc\r\n"]) == b"\rabc\r\ncba\r\r\n"
 
 
-def test_the_line_that_is_rejected_for_its_cr_leaves_no_trace_in_the_state():
+def test_the_line_that_is_rejected_for_its_cr_leaves_no_trace_in_the_state() -> None:
     """WIRE, lines 3, and wrong 1."""
     sent = answers(Session(NumberedReverse()), [b"abc\n\rabc\ndef\n"])
     assert masked(sent) == b"abc\n1 cba\n\rabc\n!error: ?\ndef\n2 fed\n"
@@ -155,7 +157,9 @@ def test_the_line_that_is_rejected_for_its_cr_leaves_no_trace_in_the_state():
     ids=repr,
 )
 @pytest.mark.parametrize("before", [b"", b"x\n", b"x\r\n"], ids=repr)
-def test_a_last_line_without_ending_is_answered_as_if_it_ended_in_lf(before, rest, reply):
+def test_a_last_line_without_ending_is_answered_as_if_it_ended_in_lf(
+    before: bytes, rest: bytes, reply: bytes
+) -> None:
     """WIRE, lines 5: and nothing is sent for an empty rest."""
     session = Session(Rot13())
     answers(session, [before + rest])
@@ -163,14 +167,14 @@ def test_a_last_line_without_ending_is_answered_as_if_it_ended_in_lf(before, res
     assert session.closed is Closed.END_OF_INPUT
 
 
-def test_a_last_line_that_the_cipher_rejects_gets_an_error_line():
+def test_a_last_line_that_the_cipher_rejects_gets_an_error_line() -> None:
     """WIRE, lines 5, and wrong 1."""
     session = Session(Picky())
     assert masked(conversation(session, b"x")) == b"x\n!error: ?\n"
     assert session.closed is Closed.END_OF_INPUT
 
 
-def test_a_last_line_of_a_client_that_sent_nothing_else_is_not_answered_before_the_end():
+def test_a_last_line_of_a_client_that_sent_nothing_else_is_not_answered_before_the_end() -> None:
     session = Session(Rot13())
     assert session.receive(b"Hello") == b""
     assert session.has_begun_line
@@ -179,7 +183,7 @@ def test_a_last_line_of_a_client_that_sent_nothing_else_is_not_answered_before_t
 
 
 @pytest.mark.parametrize("cipher", [Rot13(), Caesar(), StatelessCaesar()])
-def test_what_is_held_is_known(cipher):
+def test_what_is_held_is_known(cipher: Cipher) -> None:
     """As a rule nothing; a line that has begun, or lines that are not answered yet."""
     session = Session(cipher)
     session.receive(b"Hello\nWor")
@@ -194,7 +198,7 @@ def test_what_is_held_is_known(cipher):
     assert session.held == 0
 
 
-def test_lines_that_are_not_answered_yet_take_more_than_their_bytes():
+def test_lines_that_are_not_answered_yet_take_more_than_their_bytes() -> None:
     session = Session(StatelessCaesar())
     tracemalloc.start()
     try:
@@ -206,7 +210,7 @@ def test_lines_that_are_not_answered_yet_take_more_than_their_bytes():
     assert 0.8 * taken < session.held < 1.5 * taken
 
 
-def test_after_the_end_nothing_is_answered():
+def test_after_the_end_nothing_is_answered() -> None:
     session = Session(Rot13())
     session.end()
     assert session.receive(b"Hello\n") == session.end() == session.resume() == b""
@@ -219,13 +223,15 @@ def test_after_the_end_nothing_is_answered():
 
 @pytest.mark.parametrize("max_line", [MAX_LINE, None])
 @pytest.mark.parametrize("cipher", [Caesar(), StatelessCaesar()], ids=["table", "stateless"])
-def test_in_a_pipeline_the_output_ends_as_the_input_does(cipher, max_line):
+def test_in_a_pipeline_the_output_ends_as_the_input_does(
+    cipher: Cipher, max_line: int | None
+) -> None:
     for data in (b"abc\nd", b"abc\nd\r", b"abc\nd\r\n", b"\n", b""):
         session = Session(cipher, reply=Reply.FILTER, max_line=max_line)
         assert conversation(session, data) == data.translate(Caesar.table)
 
 
-def test_in_a_pipeline_errors_are_for_the_caller_alone():
+def test_in_a_pipeline_errors_are_for_the_caller_alone() -> None:
     reasons = []
     session = Session(
         Picky(), reply=Reply.FILTER, on_rejected=lambda line, why: reasons.append((line, str(why)))
@@ -237,19 +243,19 @@ def test_in_a_pipeline_errors_are_for_the_caller_alone():
     ]
 
 
-def test_in_a_pipeline_a_failure_ends_the_output():
+def test_in_a_pipeline_a_failure_ends_the_output() -> None:
     session = Session(RETURNING["None"], reply=Reply.FILTER)
     assert conversation(session, b"a\n!\nb\n") == b"a\n"
     assert session.closed is Closed.CIPHER_FAILED
 
 
-def test_in_a_pipeline_nothing_of_a_line_is_sent_that_is_rejected_later():
+def test_in_a_pipeline_nothing_of_a_line_is_sent_that_is_rejected_later() -> None:
     session = Session(PickyInStretches(), reply=Reply.FILTER, max_line=None)
     assert conversation(session, b"a", b"x\nb", b"c\n", b"d") == b"bc\nd"
     assert session.rejected == 1
 
 
-def test_in_a_pipeline_a_table_waits_for_no_line_if_there_is_no_limit():
+def test_in_a_pipeline_a_table_waits_for_no_line_if_there_is_no_limit() -> None:
     session = Session(Caesar(), reply=Reply.FILTER, max_line=None)
     assert session.receive(b"ab") == b"de"
 
@@ -257,12 +263,12 @@ def test_in_a_pipeline_a_table_waits_for_no_line_if_there_is_no_limit():
 # State.
 
 
-def test_state_runs_from_line_to_line():
+def test_state_runs_from_line_to_line() -> None:
     """WIRE, state."""
     assert answers(Session(Numbered()), [b"a\nb\n", b"c\n"]) == b"a\n1 a\nb\n2 b\nc\n3 c\n"
 
 
-def test_two_connections_never_see_each_others_state():
+def test_two_connections_never_see_each_others_state() -> None:
     """WIRE, state: one cipher, shared, and the lines of two clients in turn."""
     cipher = Numbered()
     first, second = Session(cipher), Session(cipher)
@@ -270,7 +276,7 @@ def test_two_connections_never_see_each_others_state():
     assert [answers(first, [b"c\n"]), answers(second, [b"d\n"])] == [b"c\n2 c\n", b"d\n2 d\n"]
 
 
-def test_two_directions_never_see_each_others_state():
+def test_two_directions_never_see_each_others_state() -> None:
     """WIRE, state."""
     cipher = Progressive()
     there = Session(cipher, reply=Reply.CIPHER)
@@ -279,7 +285,7 @@ def test_two_directions_never_see_each_others_state():
         assert answers(back, [answers(there, [line])]) == line
 
 
-def test_with_reset_line_every_line_starts_afresh():
+def test_with_reset_line_every_line_starts_afresh() -> None:
     """WIRE, state: `--reset line`."""
     session = Session(Numbered(), reset=Reset.LINE)
     assert answers(session, [b"a\nb\n", b"c\n"]) == b"a\n1 a\nb\n1 b\nc\n1 c\n"
@@ -289,7 +295,9 @@ def test_with_reset_line_every_line_starts_afresh():
 
 
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n"], ids=repr)
-def test_a_rejected_line_gets_its_echo_and_an_error_line_and_the_connection_goes_on(ending):
+def test_a_rejected_line_gets_its_echo_and_an_error_line_and_the_connection_goes_on(
+    ending: bytes,
+) -> None:
     """WIRE, wrong 1: with the line's own ending."""
     session = Session(Picky())
     assert answers(session, [b"ax%sbc%s" % (ending, ending)]) == (
@@ -301,7 +309,7 @@ def test_a_rejected_line_gets_its_echo_and_an_error_line_and_the_connection_goes
     assert (session.lines, session.rejected) == (2, 1)
 
 
-def test_a_rejected_line_leaves_the_state_as_it_was():
+def test_a_rejected_line_leaves_the_state_as_it_was() -> None:
     """WIRE, wrong 1: what the stages before had moved on is taken back."""
     session = Session(chain([Numbered(), Picky(), Progressive()]))
     assert masked(answers(session, [b"a\nx\n", b"x\r\nb\n"])) == (
@@ -309,19 +317,19 @@ def test_a_rejected_line_leaves_the_state_as_it_was():
     )
 
 
-def test_a_rejected_line_leaves_the_state_of_the_cipher_that_rejects_it():
+def test_a_rejected_line_leaves_the_state_of_the_cipher_that_rejects_it() -> None:
     """WIRE, wrong 1: a line out of turn is skipped, the one that was due is still due."""
     session = Session(inverse(Numbered()), reply=Reply.CIPHER)
     assert masked(answers(session, [b"1 a\n3 c\n2 b\n3 c\n"])) == b"a\n!error: ?\nb\nc\n"
 
 
-def test_a_filter_client_gets_error_lines_alone():
+def test_a_filter_client_gets_error_lines_alone() -> None:
     """WIRE, wrong: with `--reply cipher` there is no echo before an error line."""
     session = Session(Picky(), reply=Reply.CIPHER)
     assert masked(answers(session, [b"a\nx\r\nb\n"])) == b"a\n!error: ?\r\nb\n"
 
 
-def test_state_that_cannot_be_taken_back_ends_the_connection():
+def test_state_that_cannot_be_taken_back_ends_the_connection() -> None:
     """WIRE, wrong 1 and 2: rather that than silently out of step."""
     for numbered in (NumberedInClosure(), NumberedByGenerator()):
         session = Session(chain([numbered, Picky()]))
@@ -330,7 +338,7 @@ def test_state_that_cannot_be_taken_back_ends_the_connection():
         assert isinstance(session.failure, CodingError)
 
 
-def test_whoever_is_interested_learns_of_every_rejected_line():
+def test_whoever_is_interested_learns_of_every_rejected_line() -> None:
     rejections: list[tuple[int, InputError]] = []
     session = Session(Picky(), on_rejected=lambda *rejection: rejections.append(rejection))
     conversation(session, b"x\na\n", b"b\nx")
@@ -342,7 +350,7 @@ def test_whoever_is_interested_learns_of_every_rejected_line():
 
 
 @pytest.mark.parametrize("cipher", FAULTY.values(), ids=FAULTY.keys())
-def test_a_faulty_cipher_gets_an_error_line_and_the_connection_is_closed(cipher):
+def test_a_faulty_cipher_gets_an_error_line_and_the_connection_is_closed(cipher: Cipher) -> None:
     """WIRE, wrong 2: the lines before are answered, and none after."""
     session = Session(cipher)
     sent = answers(session, [b"one\r\n!\r\nthree\r\n", b"four\n"])
@@ -356,14 +364,14 @@ def test_a_faulty_cipher_gets_an_error_line_and_the_connection_is_closed(cipher)
 
 
 @pytest.mark.parametrize("cipher", FAULTY.values(), ids=FAULTY.keys())
-def test_a_faulty_cipher_ends_its_own_connection_alone(cipher):
+def test_a_faulty_cipher_ends_its_own_connection_alone(cipher: Cipher) -> None:
     """WIRE, wrong 2."""
     other = Session(cipher)
     conversation(Session(cipher), b"!\n")
     assert answers(other, [b"a\n"]) == b"a\na\n"
 
 
-def test_what_a_cipher_raised_is_kept_for_the_log_with_its_traceback():
+def test_what_a_cipher_raised_is_kept_for_the_log_with_its_traceback() -> None:
     """WIRE, wrong 2."""
     session = Session(RAISING["an error of the standard library"])
     answers(session, [b"!\n"])
@@ -376,13 +384,13 @@ def test_what_a_cipher_raised_is_kept_for_the_log_with_its_traceback():
     assert "ciphers.py" in files
 
 
-def test_what_a_cipher_returned_is_no_secret_for_the_log():
+def test_what_a_cipher_returned_is_no_secret_for_the_log() -> None:
     session = Session(RETURNING["a str"])
     answers(session, [b"!\n"])
     assert str(session.failure) == "the cipher returned an object of type str, expected bytes"
 
 
-def test_a_coded_line_has_at_most_16_times_the_limit_and_4_kib():
+def test_a_coded_line_has_at_most_16_times_the_limit_and_4_kib() -> None:
     longest = 16 * 10 + 4096
     session = Session(Padded(longest - 1), reply=Reply.CIPHER, max_line=10)
     assert len(answers(session, [b"a\n"])) == longest + 1
@@ -392,7 +400,7 @@ def test_a_coded_line_has_at_most_16_times_the_limit_and_4_kib():
     )
 
 
-def test_a_cipher_that_fails_before_its_first_line_fails_on_it():
+def test_a_cipher_that_fails_before_its_first_line_fails_on_it() -> None:
     """WIRE, wrong 2."""
     session = Session(NoTransform())
     assert masked(answers(session, [b"a\nb\n"])) == b"a\n!error: ?\n"
@@ -400,7 +408,7 @@ def test_a_cipher_that_fails_before_its_first_line_fails_on_it():
     assert isinstance(session.failure, OSError)
 
 
-def test_an_interrupt_in_a_cipher_is_left_to_whoever_drives_the_session():
+def test_an_interrupt_in_a_cipher_is_left_to_whoever_drives_the_session() -> None:
     def interrupted(_: bytes) -> bytes:
         raise KeyboardInterrupt
 
@@ -409,9 +417,9 @@ def test_an_interrupt_in_a_cipher_is_left_to_whoever_drives_the_session():
     assert isinstance(session.failure, KeyboardInterrupt)
 
 
-def test_what_is_no_cipher_is_refused_before_the_first_line():
+def test_what_is_no_cipher_is_refused_before_the_first_line() -> None:
     with pytest.raises(NotACipherError):
-        Session(object())
+        Session(object())  # type: ignore[arg-type]
 
 
 # The limit.
@@ -420,7 +428,9 @@ def test_what_is_no_cipher_is_refused_before_the_first_line():
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n"], ids=repr)
 @pytest.mark.parametrize("max_line", [0, 1, 7, MAX_LINE])
 @pytest.mark.parametrize("cipher", [Caesar(), StatelessCaesar()], ids=["table", "stateless"])
-def test_a_body_of_exactly_the_limit_is_allowed(cipher, max_line, ending):
+def test_a_body_of_exactly_the_limit_is_allowed(
+    cipher: Cipher, max_line: int, ending: bytes
+) -> None:
     """WIRE, wrong 3."""
     session = Session(cipher, max_line=max_line)
     line = b"a" * max_line + ending
@@ -428,7 +438,7 @@ def test_a_body_of_exactly_the_limit_is_allowed(cipher, max_line, ending):
     assert session.end() == b""
 
 
-def test_the_limit_is_65_536_bytes_unless_told():
+def test_the_limit_is_65_536_bytes_unless_told() -> None:
     """WIRE, wrong 3."""
     assert MAX_LINE == 65_536
     session = Session(Rot13(), reply=Reply.CIPHER)
@@ -439,7 +449,9 @@ def test_the_limit_is_65_536_bytes_unless_told():
 @pytest.mark.parametrize("tail", [b"", b"\n", b"\r\n", b"\r", b"aaaa", b"a\nshort\n"], ids=repr)
 @pytest.mark.parametrize("cut", [byte_by_byte, lambda data: [data]], ids=["bytes", "whole"])
 @pytest.mark.parametrize("cipher", [Caesar(), StatelessCaesar()], ids=["table", "stateless"])
-def test_a_body_over_the_limit_gets_one_error_line_after_the_answers_before_it(cipher, cut, tail):
+def test_a_body_over_the_limit_gets_one_error_line_after_the_answers_before_it(
+    cipher: Cipher, cut: Callable[[bytes], list[bytes]], tail: bytes
+) -> None:
     """WIRE, wrong 3: every complete line before it answered, one error line, then close."""
     session = Session(cipher, max_line=4)
     assert answers(session, cut(b"ab\n\r\n" + b"aaaaa" + tail)) == (
@@ -452,7 +464,7 @@ def test_a_body_over_the_limit_gets_one_error_line_after_the_answers_before_it(c
     assert session.receive(b"ab\n") == session.end() == b""
 
 
-def test_a_line_over_the_limit_is_detected_with_its_first_byte_too_many():
+def test_a_line_over_the_limit_is_detected_with_its_first_byte_too_many() -> None:
     """WIRE, wrong 3: "detected at the limit + 1"."""
     session = Session(Rot13(), max_line=1000)
     assert answers(session, byte_by_byte(b"a" * 1000)) == b""
@@ -461,7 +473,7 @@ def test_a_line_over_the_limit_is_detected_with_its_first_byte_too_many():
     assert session.closed is Closed.LINE_TOO_LONG
 
 
-def test_a_cr_after_the_limit_may_be_half_of_the_ending_and_so_has_to_be_waited_for():
+def test_a_cr_after_the_limit_may_be_half_of_the_ending_and_so_has_to_be_waited_for() -> None:
     """WIRE, lines 1, and wrong 3."""
     for following, reply in (
         (b"\n", b"abcd\r\n"),
@@ -476,7 +488,7 @@ def test_a_cr_after_the_limit_may_be_half_of_the_ending_and_so_has_to_be_waited_
     assert conversation(session, b"abcd\r") == b"abcd\r\n"
 
 
-def test_one_gigabyte_without_lf_takes_less_than_a_megabyte():
+def test_one_gigabyte_without_lf_takes_less_than_a_megabyte() -> None:
     """WIRE, wrong 3: "no more is buffered"."""
     chunk = b"a" * 65_536
     session = Session(Rot13())
@@ -492,7 +504,7 @@ def test_one_gigabyte_without_lf_takes_less_than_a_megabyte():
     assert peak < 1 << 20
 
 
-def test_a_line_a_byte_at_a_time_is_not_copied_for_every_byte():
+def test_a_line_a_byte_at_a_time_is_not_copied_for_every_byte() -> None:
     """Bytes allocated are counted: copying 20,000 bytes for every byte would take 200 MB."""
     line = byte_by_byte(b"a" * 20_000)
     session = Session(Rot13())
@@ -515,17 +527,17 @@ def test_a_line_a_byte_at_a_time_is_not_copied_for_every_byte():
 # Blocks: many lines at once.
 
 
-def test_the_lines_of_one_receive_are_answered_at_one_go():
+def test_the_lines_of_one_receive_are_answered_at_one_go() -> None:
     assert Session(Rot13()).receive(b"a\nb\n" * 1000) == b"a\nn\nb\no\n" * 1000
     assert Session(Picky()).receive(b"a\nb\n" * 1000) == b"a\na\nb\nb\n" * 1000
 
 
-def test_a_table_codes_a_block_by_one_translation():
+def test_a_table_codes_a_block_by_one_translation() -> None:
     """The fast path: `bytes.translate` of all lines, not a call for every line."""
     translated = []
 
     class Block(bytes):
-        def translate(self, table: bytes, *rest: Any) -> bytes:
+        def translate(self, table: Any, /, *rest: Any) -> bytes:
             translated.append(bytes(self))
             return super().translate(table, *rest)
 
@@ -545,7 +557,9 @@ LIMITS = st.one_of(st.integers(0, 20), st.just(MAX_LINE), st.none())
 
 
 @given(DATA, st.sampled_from(Reply), LIMITS)
-def test_a_table_and_the_same_cipher_without_one_answer_alike(data, reply, max_line):
+def test_a_table_and_the_same_cipher_without_one_answer_alike(
+    data: bytes, reply: Reply, max_line: int | None
+) -> None:
     table, lines = (
         Session(cipher, reply=reply, max_line=max_line) for cipher in (Caesar(), StatelessCaesar())
     )
@@ -554,7 +568,9 @@ def test_a_table_and_the_same_cipher_without_one_answer_alike(data, reply, max_l
 
 
 @given(DATA, st.sampled_from(Reply), LIMITS)
-def test_long_blocks_are_answered_like_short_ones(data, reply, max_line):
+def test_long_blocks_are_answered_like_short_ones(
+    data: bytes, reply: Reply, max_line: int | None
+) -> None:
     """A long text is translated another way than a short one, and found to be in bounds."""
     block = data * 200
     table, lines = (
@@ -566,7 +582,7 @@ def test_long_blocks_are_answered_like_short_ones(data, reply, max_line):
 
 
 @pytest.mark.parametrize("cipher", [Rot13(), Picky(), Numbered()], ids=["table", "pure", "state"])
-def test_a_fresh_session_is_like_the_first_was_at_its_start(cipher):
+def test_a_fresh_session_is_like_the_first_was_at_its_start(cipher: Cipher) -> None:
     first = Session(cipher, reply=Reply.CIPHER, max_line=5)
     expected = first.receive(b"a\nb\n")
     first.receive(b"begun")
@@ -578,12 +594,12 @@ def test_a_fresh_session_is_like_the_first_was_at_its_start(cipher):
     assert (fresh.closed, first.closed) == (Closed.LINE_TOO_LONG, None)
 
 
-def test_a_fresh_session_starts_lines_afresh_if_the_first_does():
+def test_a_fresh_session_starts_lines_afresh_if_the_first_does() -> None:
     session = Session(Numbered(), reply=Reply.CIPHER, reset=Reset.LINE).fresh()
     assert session.receive(b"a\na\n") == b"1 a\n1 a\n"
 
 
-def test_very_many_short_lines_are_answered_in_bounded_pieces():
+def test_very_many_short_lines_are_answered_in_bounded_pieces() -> None:
     """WIRE, lines 6: "bounded memory", also for lines of one byte that become 4 KB."""
     session = Session(Padded(4000), reply=Reply.CIPHER)
     pieces = [session.receive(b"a\n" * 3000)]
@@ -595,7 +611,7 @@ def test_very_many_short_lines_are_answered_in_bounded_pieces():
     assert session.lines == 3000
 
 
-def test_empty_lines_are_answered_in_pieces_of_bounded_time():
+def test_empty_lines_are_answered_in_pieces_of_bounded_time() -> None:
     session = Session(Picky())
     pieces = [session.receive(b"\n" * 10_000)]
     while session.has_more:
@@ -604,7 +620,7 @@ def test_empty_lines_are_answered_in_pieces_of_bounded_time():
     assert session.lines == 10_000
 
 
-def test_what_waits_behind_a_piece_is_answered_before_the_end():
+def test_what_waits_behind_a_piece_is_answered_before_the_end() -> None:
     """WIRE, lines 5: "every outstanding reply is sent"."""
     session = Session(Picky(), reply=Reply.CIPHER)
     sent = answers(session, [b"a\n" * 3000 + b"rest"])
@@ -613,7 +629,7 @@ def test_what_waits_behind_a_piece_is_answered_before_the_end():
     assert session.closed is Closed.END_OF_INPUT
 
 
-def test_a_line_that_is_too_long_waits_for_the_answers_before_it():
+def test_a_line_that_is_too_long_waits_for_the_answers_before_it() -> None:
     """WIRE, wrong 3."""
     session = Session(Picky(), reply=Reply.CIPHER, max_line=4)
     first = session.receive(b"a\n" * 3000 + b"aaaaa")
@@ -625,7 +641,7 @@ def test_a_line_that_is_too_long_waits_for_the_answers_before_it():
     assert not session.has_more
 
 
-def test_a_failure_drops_what_waits_behind_it():
+def test_a_failure_drops_what_waits_behind_it() -> None:
     """WIRE, wrong 2."""
     session = Session(RETURNING["None"])
     session.receive(b"!\n" + b"a\n" * 3000)
@@ -636,7 +652,7 @@ def test_a_failure_drops_what_waits_behind_it():
 # No more at a go than is asked for.
 
 
-def test_lines_are_answered_up_to_a_weight():
+def test_lines_are_answered_up_to_a_weight() -> None:
     session = Session(Picky(), reply=Reply.CIPHER)
     weight = LINE_WEIGHT + 3
     assert session.receive(b"abc\r\n" + b"abc\n" * 9, 2 * weight + 1) == b"abc\r\nabc\n"
@@ -651,7 +667,9 @@ def test_lines_are_answered_up_to_a_weight():
 
 @pytest.mark.parametrize("data", [b"abc\n", b"abc\ndef\n"])
 @pytest.mark.parametrize("cipher", [Picky(), PickyInStretches(), NumberedInBlocks(), NoTransform()])
-def test_a_cipher_is_not_called_for_a_line_that_weighs_too_much(cipher, data):
+def test_a_cipher_is_not_called_for_a_line_that_weighs_too_much(
+    cipher: Cipher, data: bytes
+) -> None:
     session = Session(cipher)
     assert session.receive(data, LINE_WEIGHT + 2) == b""
     assert session.has_more
@@ -660,7 +678,7 @@ def test_a_cipher_is_not_called_for_a_line_that_weighs_too_much(cipher, data):
     assert session.resume() != b""
 
 
-def test_a_last_line_waits_too_if_it_weighs_too_much():
+def test_a_last_line_waits_too_if_it_weighs_too_much() -> None:
     session = Session(Picky())
     session.receive(b"abc")
     assert session.end(LINE_WEIGHT) == b""
@@ -669,11 +687,11 @@ def test_a_last_line_waits_too_if_it_weighs_too_much():
     assert session.closed is Closed.END_OF_INPUT
 
 
-def test_a_table_answers_everything_at_once():
+def test_a_table_answers_everything_at_once() -> None:
     assert Session(Caesar()).receive(b"abc\nabc\n", 0) == b"abc\ndef\n" * 2
 
 
-def test_what_is_coded_in_one_is_cut_to_a_weight():
+def test_what_is_coded_in_one_is_cut_to_a_weight() -> None:
     cipher = NumberedInBlocks()
     session = Session(cipher)
     most = 3 * (LINE_WEIGHT + 3)
@@ -683,7 +701,7 @@ def test_what_is_coded_in_one_is_cut_to_a_weight():
     assert cipher.blocks == [b"abc\n" * 3, b"abc\n" * 3, b"abc\n" * 2]
 
 
-def test_lines_are_answered_until_the_time_is_over():
+def test_lines_are_answered_until_the_time_is_over() -> None:
     asked = iter([False])
     session = Session(Picky(), reply=Reply.CIPHER)
     first = session.receive(b"\n" * 100, is_over=lambda: next(asked, True))
@@ -698,7 +716,9 @@ ANY_SHAPE = st.sampled_from(
 
 @given(DATA, ANY_SHAPE, st.sampled_from(Reply), LIMITS, st.lists(st.integers(0, 2000)))
 @example(b"\n\n", PickyInStretches(), Reply.BOTH, MAX_LINE, [0, 0])
-def test_how_much_is_answered_at_a_go_makes_no_difference(data, cipher, reply, max_line, weights):
+def test_how_much_is_answered_at_a_go_makes_no_difference(
+    data: bytes, cipher: Cipher, reply: Reply, max_line: int | None, weights: list[int]
+) -> None:
     expected = Session(cipher, reply=reply, max_line=max_line)
     session = expected.fresh()
     threaded = expected.fresh()
@@ -724,14 +744,14 @@ def test_how_much_is_answered_at_a_go_makes_no_difference(data, cipher, reply, m
 # In a thread, one line after the other.
 
 
-def test_the_next_line_is_answered_alone_whatever_it_weighs():
+def test_the_next_line_is_answered_alone_whatever_it_weighs() -> None:
     session = Session(Numbered(), reply=Reply.CIPHER)
     session.receive(b"a\nb\r\nc\n", 0)
     assert [session.answer_next(10_000) for _ in range(3)] == [b"1 a\n", b"2 b\r\n", b"3 c\n"]
     assert not session.has_more
 
 
-def test_what_is_coded_in_one_is_one_line_under_way():
+def test_what_is_coded_in_one_is_one_line_under_way() -> None:
     session = Session(NumberedInBlocks(), reply=Reply.CIPHER)
     session.receive(b"a\nb\nc\n", 0)
     assert session.answer_next(10_000) == b"1 a\n2 b\n3 c\n"
@@ -742,7 +762,7 @@ def test_what_is_coded_in_one_is_one_line_under_way():
 @pytest.mark.parametrize(
     ("reply", "echo"), [(Reply.BOTH, b"b\r\n"), (Reply.CIPHER, b"")], ids=["both", "cipher"]
 )
-def test_a_session_in_a_thread_can_be_given_up(reply, echo):
+def test_a_session_in_a_thread_can_be_given_up(reply: Reply, echo: bytes) -> None:
     """WIRE, wrong: "a line takes longer to code than the coding time"."""
 
     class GivenUp:
@@ -885,7 +905,9 @@ def test_pieces_before_one_that_fails_are_answered() -> None:
 
 
 @given(DATA, st.integers(1, 300), st.sampled_from(Reply), LIMITS, st.sampled_from([1000, 65_536]))
-def test_many_lines_in_blocks_are_answered_like_one_by_one(data, times, reply, max_line, cut):
+def test_many_lines_in_blocks_are_answered_like_one_by_one(
+    data: bytes, times: int, reply: Reply, max_line: int | None, cut: int
+) -> None:
     """More lines and more bytes than there are in a piece, with rejections and every ending."""
     text = data * times
     chunks = [text[i : i + cut] for i in range(0, len(text), cut)]
@@ -907,7 +929,7 @@ def test_many_lines_in_blocks_are_answered_like_one_by_one(data, times, reply, m
 # Closed by the server.
 
 
-def test_the_server_closes_with_one_error_line():
+def test_the_server_closes_with_one_error_line() -> None:
     """WIRE, wrong 5: the idle time, for one."""
     session = Session(Rot13())
     session.receive(b"begun")
@@ -919,7 +941,7 @@ def test_the_server_closes_with_one_error_line():
     assert session.close("again") == session.receive(b"a\n") == session.end() == b""
 
 
-def test_the_server_closes_without_the_lines_that_wait():
+def test_the_server_closes_without_the_lines_that_wait() -> None:
     session = Session(Picky())
     session.receive(b"\n" * 3000)
     assert session.has_more
@@ -945,7 +967,7 @@ def test_the_server_closes_without_the_lines_that_wait():
         ("got Größe", "got Größe"),
     ],
 )
-def test_an_error_line_is_one_printable_line(text, shown):
+def test_an_error_line_is_one_printable_line(text: str, shown: str) -> None:
     """WIRE, wrong: whatever the cipher's message holds."""
 
     def rejected(_: bytes) -> bytes:
@@ -957,7 +979,7 @@ def test_an_error_line_is_one_printable_line(text, shown):
     )
 
 
-def test_a_long_message_is_cut_and_still_says_what_happens_next():
+def test_a_long_message_is_cut_and_still_says_what_happens_next() -> None:
     """WIRE, wrong: "what was given, what was expected, and what happens next"."""
 
     def rejected(body: bytes) -> bytes:
@@ -973,7 +995,7 @@ def test_a_long_message_is_cut_and_still_says_what_happens_next():
     assert len(sent) < 400
 
 
-def test_an_error_line_has_the_ending_that_it_is_given():
+def test_an_error_line_has_the_ending_that_it_is_given() -> None:
     assert error_line("the server is full", b"\r\n") == b"!error: the server is full\r\n"
 
 
@@ -1072,7 +1094,8 @@ def coded_after(accepted: list[bytes], body: bytes, ending: bytes, stages: list[
 def fresh_transform(stage: Any) -> Callable[[bytes], bytes]:
     if hasattr(stage, "table"):
         return lambda body: body.translate(stage.table)
-    return stage.encrypt if hasattr(stage, "encrypt") else stage.encryptor()
+    code: Callable[[bytes], bytes] = getattr(stage, "encrypt", None) or stage.encryptor()
+    return code
 
 
 def check_conversation(
@@ -1095,7 +1118,7 @@ def check_conversation(
 
 
 @st.composite
-def cut_data(draw) -> list[bytes]:
+def cut_data(draw: st.DrawFn) -> list[bytes]:
     data = draw(DATA)
     cuts = draw(st.lists(st.integers(0, len(data)), max_size=8).map(sorted))
     return [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
@@ -1106,15 +1129,17 @@ def cut_data(draw) -> list[bytes]:
     chunks=cut_data(), reply=st.sampled_from(Reply), reset=st.sampled_from(Reset), max_line=LIMITS
 )
 def test_any_bytes_cut_anywhere_are_answered_as_the_contract_says(
-    name, chunks, reply, reset, max_line
-):
+    name: str, chunks: list[bytes], reply: Reply, reset: Reset, max_line: int | None
+) -> None:
     """WIRE, all of it; lines 4: whole, byte by byte, or split, also between CR and LF."""
     check_conversation(CIPHERS[name], chunks, reply, reset, max_line)
 
 
 @given(chunks=cut_data(), name=st.sampled_from(sorted(CIPHERS)), max_line=LIMITS)
-@settings(max_examples=3 * settings.default.max_examples)
-def test_every_line_is_answered_by_two_with_its_own_ending(chunks, name, max_line):
+@settings(max_examples=3 * settings().max_examples)
+def test_every_line_is_answered_by_two_with_its_own_ending(
+    chunks: list[bytes], name: str, max_line: int | None
+) -> None:
     """WIRE, lines 2 and 3: no cipher can add a line, or turn its LF into a CRLF."""
     session = Session(chain(CIPHERS[name]), max_line=max_line)
     data = b"".join(chunks)

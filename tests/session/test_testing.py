@@ -289,7 +289,7 @@ def test_each_check_catches_a_cipher_that_is_wrong(
 
 
 def test_there_is_a_wrong_cipher_for_every_check() -> None:
-    marks = test_each_check_catches_a_cipher_that_is_wrong.pytestmark  # type: ignore[attr-defined]
+    marks = test_each_check_catches_a_cipher_that_is_wrong.pytestmark
     assert {case[0] for case in marks[0].args[1]} == CHECKS.keys()
 
 
