@@ -61,12 +61,14 @@ class Entry:
         """The name of the module that has its factory."""
         return self.value.partition(":")[0].strip()
 
-    @property
+    # A distribution parses its metadata each time it is asked.
+
+    @cached_property
     def package(self) -> str:
         """The name of the distribution."""
         return self.distribution.name
 
-    @property
+    @cached_property
     def version(self) -> str:
         """The version of the distribution."""
         return self.distribution.version
@@ -297,16 +299,20 @@ class Registry:
         return f"cipher '{name}' is not installed; {hint}{only}"
 
 
-def _scan() -> Iterator[importlib_metadata.EntryPoint]:
-    """Yield the entry points of our group that whole distributions have."""
+def _scan() -> list[importlib_metadata.EntryPoint]:
+    """Return the entry points of our group that whole distributions have."""
     try:
         points = list(importlib_metadata.entry_points(group=GROUP))
     except Exception:  # one unreadable entry_points.txt, anywhere, ends that scan
         points = list(_scan_one_by_one())
-    for point in points:
-        with suppress(Exception):  # METADATA is gone or no good: a half-done uninstall
-            if point.dist.name and point.dist.version:
-                yield point
+    whole = {one for one in {point.dist for point in points} if _is_whole(one)}
+    return [point for point in points if point.dist in whole]
+
+
+def _is_whole(distribution: importlib_metadata.Distribution) -> bool:
+    with suppress(Exception):  # METADATA is gone or no good: a half-done uninstall
+        return bool(distribution.name and distribution.version)
+    return False
 
 
 def _scan_one_by_one() -> Iterator[importlib_metadata.EntryPoint]:
