@@ -81,7 +81,16 @@ def test_a_new_package_builds_installs_conforms_tests_itself_and_serves(
     package = tmp_path / "mine"
     ended = run("new", "My_Cipher", "--directory", package)
     assert (ended.status, ended.stderr) == (0, "")
-    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--target", plugins.path, package]
+    install: list[str | Path] = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        plugins.path,
+        package,
+    ]
     done = run_program(sys.executable, *install, patience=10 * PATIENCE)  # it may fetch packages
     assert done.status == 0, done.stderr
     assert running.run("check", "my-cipher").stdout.endswith(b"conforming\n")

@@ -33,7 +33,7 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     return Site(path)
 
 
-def said(*arguments: str, **variables: str) -> str:
+def said(*arguments: str, **variables: Any) -> str:
     """Return what a command wrote, when all went well and without a complaint."""
     ended = run(*arguments, **variables)
     assert (ended.status, ended.stderr) == (0, "")
@@ -104,7 +104,7 @@ class Safe:
 def test_a_list_of_packages_allows_no_others(plugins: Site) -> None:
     plugins.install("acme-ciphers", {"wobble": "acme:Wobble"})
     plugins.install("zenith-ciphers", {"waddle": "zenith:Waddle"})
-    allowed = {"CIPHERECHO_PLUGINS": "Acme_Ciphers, other"}
+    allowed: dict[str, Any] = {"CIPHERECHO_PLUGINS": "Acme_Ciphers, other"}
     names = [row["name"] for row in json.loads(run("ciphers", "--json", **allowed).stdout)]
     assert sorted(names) == ["rot13", "wobble"]
     told = complaint(run("apply", "--cipher", "waddle", **allowed), 2)
@@ -409,7 +409,7 @@ def test_a_broken_plugin_is_named_with_its_origin_and_the_cause(
     broken: str, arguments: list[str]
 ) -> None:
     # Were this socket tried first, there would be another complaint.
-    where = {"CIPHERECHO_LISTEN": "unix:///no-such-directory/socket"}
+    where: dict[str, Any] = {"CIPHERECHO_LISTEN": "unix:///no-such-directory/socket"}
     assert broken in complaint(run(*arguments, **where), 2)
 
 

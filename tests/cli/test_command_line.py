@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -269,7 +270,7 @@ def test_a_second_signal_ends_it_at_once(first: int, second: int) -> None:
 )
 def test_wrong_use_is_told_in_a_line_or_two(arguments: list[str], fragments: list[str]) -> None:
     # Were this socket tried first, the status would be 1, since there is no such directory.
-    where = {"CIPHERECHO_LISTEN": "unix:///no-such-directory/socket"}
+    where: dict[str, Any] = {"CIPHERECHO_LISTEN": "unix:///no-such-directory/socket"}
     said = complaint(run(*arguments, **where), 2)
     for fragment in fragments:
         assert fragment in said
@@ -279,7 +280,10 @@ def test_a_cipher_without_an_inverse_does_not_decrypt(tmp_path: Path) -> None:
     one_way = "class OneWay:\n    def encrypt(self, body):\n        return b'.' * len(body)\n"
     Site(tmp_path).install("acme-ciphers", {"one-way": "acme:OneWay"}, acme=one_way)
     options = ["--decrypt", "--cipher", "rot13", "--cipher", "one-way"]
-    where = {"CIPHERECHO_LISTEN": "unix:///no-such-directory/socket", "PYTHONPATH": str(tmp_path)}
+    where: dict[str, Any] = {
+        "CIPHERECHO_LISTEN": "unix:///no-such-directory/socket",
+        "PYTHONPATH": str(tmp_path),
+    }
     assert "'one-way' can only encrypt" in complaint(run(*options, **where), 2)
 
 
@@ -753,7 +757,9 @@ def test_the_command_line_wins_over_the_environment() -> None:
 
 def test_stages_in_the_environment_may_have_quoted_spaces() -> None:
     """And white space of any kind between them."""
-    variables = {"CIPHERECHO_CIPHER": "  caesar:shift=\"1\" \n vigenere:key='A B'\t"}
+    variables: dict[str, Any] = {
+        "CIPHERECHO_CIPHER": "  caesar:shift=\"1\" \n vigenere:key='A B'\t"
+    }
     said = complaint(run(**variables), 2)
     assert "got 'A B', expected one or more letters A-Z" in said
 
@@ -763,7 +769,7 @@ def test_a_blank_variable_counts_as_not_set(text: str) -> None:
     names = [setting.variable for setting in SETTINGS if setting.option != "--listen"]
     with serving(variables=dict.fromkeys(names, text)) as server:
         assert server.ask(b"Hello\n") == b"Hello\nUryyb\n"
-    where = {"CIPHERECHO_LISTEN": text, "CIPHERECHO_CIPHER": "rot31"}
+    where: dict[str, Any] = {"CIPHERECHO_LISTEN": text, "CIPHERECHO_CIPHER": "rot31"}
     assert "'rot31'" in complaint(run(**where), 2)
 
 
@@ -799,7 +805,7 @@ def test_a_blank_variable_counts_as_not_set(text: str) -> None:
     ],
 )
 def test_a_bad_value_names_its_variable(name: str, text: str) -> None:
-    assert name in complaint(run(**{name: text}), 2)
+    assert name in complaint(run(**dict[str, Any]({name: text})), 2)
 
 
 # Help.
@@ -871,7 +877,7 @@ def test_a_standard_output_that_is_closed_does_not_matter() -> None:
 
 def check_that_it_serves_without_standard_output(stdout: int | None, command: str) -> None:
     # The one thing that tells the port then is the warning for an open address.
-    where = {"CIPHERECHO_LISTEN": "0.0.0.0:0"}
+    where: dict[str, Any] = {"CIPHERECHO_LISTEN": "0.0.0.0:0"}
     with started("sh", "-c", command, stdout=stdout, variables=where) as server:
         port = re.search(r"tcp://0\.0\.0\.0:(\d+) ", server.wait_for_record("can be reached"))
         assert port

@@ -821,7 +821,7 @@ def test_any_file_is_taken_or_refused_in_words(file: Path, content: bytes) -> No
     except SettingsError as error:
         said = error.problems
     else:
-        said = configuration.summary.splitlines()
+        said = tuple(configuration.summary.splitlines())
     assert said
 
 
@@ -931,7 +931,7 @@ def test_what_kubernetes_sets_for_a_service_is_passed_over(
 
 
 def test_a_warning_is_in_the_log_and_said_by_check_config() -> None:
-    typo = {"CIPHERECHO_MAXLINE": "1"}
+    typo: dict[str, Any] = {"CIPHERECHO_MAXLINE": "1"}
     warning = (
         "environment variable CIPHERECHO_MAXLINE is not read; did you mean CIPHERECHO_MAX_LINE?"
     )

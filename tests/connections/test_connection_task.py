@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from math import inf
+from typing import Any
 
 import pytest
 import trio
@@ -65,7 +66,7 @@ class Served:
 async def served(
     cipher: Cipher | None = None,
     limits: Limits | None = None,
-    pair: Callable[[], tuple[Stream, Stream]] = memory_stream_pair,
+    pair: Callable[[], tuple[Any, Any]] = memory_stream_pair,
 ) -> AsyncIterator[Served]:
     """Serve one connection; the clock starts at 0, and it has to end by itself."""
     one = Served(pair, cipher or Rot13(), limits or Limits())

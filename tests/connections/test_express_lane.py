@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from math import inf
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import trio
@@ -87,8 +88,8 @@ class Lane:
         for one in (client, server):
             one.setblocking(False)
             self._sockets.append(one)
-        one = Client(server, None, lambda client: self.over.append(connection))
-        connection = SocketConnection(self._session.fresh(), self.terms, "peer", one)
+        known = Client(server, None, lambda client: self.over.append(connection))
+        connection = SocketConnection(self._session.fresh(), self.terms, "peer", known)
         assert self.lane.enter(connection)
         return client, connection, server
 
@@ -627,10 +628,10 @@ async def test_other_tasks_have_their_turn_while_the_lane_has_always_something_t
         class AlwaysMore(Session):
             """Asks for more as soon as it has answered, as a client next door would."""
 
-            def receive(self, data: bytes) -> bytes:
+            def receive(self, data: bytes, *rest: Any, **terms: Any) -> bytes:
                 endless.send(b"a\n")
                 endless.recv(1 << 16) if self.lines else None
-                return super().receive(data)
+                return super().receive(data, *rest, **terms)
 
         connection = next(iter(lane.lane._quiet.values()))
         connection.session = AlwaysMore(Rot13())

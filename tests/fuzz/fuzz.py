@@ -17,7 +17,6 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import NoReturn
 
 # As a script, this file is in no package.
 ROOT = Path(__file__).parents[2]
@@ -64,7 +63,7 @@ def replay(name: str, data: bytes) -> None:
     print(f"{data!r} passed")
 
 
-def fuzz(name: str, seconds: int, corpus: Path, findings: Path) -> NoReturn:
+def fuzz(name: str, seconds: int, corpus: Path, findings: Path) -> None:
     """Fuzz a target; ends the process, with a status that is not 0 after a finding."""
     try:
         import atheris

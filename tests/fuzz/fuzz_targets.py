@@ -83,9 +83,9 @@ def _proxy(data: bytes) -> None:
     form, cut, rest = data[:1], data[1:2], data[2:]
     match form:
         case b"l":
-            rest = binary(0x21, *rest[:1] or b"\0", rest[1:])
+            rest = binary(0x21, (rest or b"\0")[0], rest[1:])
         case b"s":
-            rest = with_sum(binary(0x21, *rest[:1] or b"\0", rest[1:]), after=addition(4, b"a"))
+            rest = with_sum(binary(0x21, (rest or b"\0")[0], rest[1:]), after=addition(4, b"a"))
         case b"w":
             rest = b"".join(_WORDS[byte % len(_WORDS)] for byte in rest)
     check_bytes(rest, [min(len(rest), size) for size in cut])

@@ -6,6 +6,7 @@ import re
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement  # pytest needs it, too
@@ -32,7 +33,7 @@ def _atheris() -> None:
     package("atheris")
 
 
-def fuzz(*arguments: str | Path, **variables: str) -> Ended:
+def fuzz(*arguments: str | Path, **variables: Any) -> Ended:
     return run_program(sys.executable, SCRIPT, *arguments, **variables)
 
 

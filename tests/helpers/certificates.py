@@ -6,6 +6,7 @@ import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import trustme
 from cryptography import x509
@@ -129,7 +130,7 @@ class Authority:
         return certificate, key
 
 
-def _odd(kind: str) -> tuple[list[x509.NameAttribute], x509.ExtensionType, bytes, bytes]:
+def _odd(kind: str) -> tuple[list[x509.NameAttribute[Any]], x509.ExtensionType, bytes, bytes]:
     """Return the subject and an extension of a certificate, and what to replace by what in it."""
     name = x509.NameAttribute(NameOID.COMMON_NAME, "alice")
     if kind == "a list for an address":  # X.520 makes it a SEQUENCE of texts

@@ -199,7 +199,7 @@ def _needed(*names: str) -> set[str]:
             Requirement(one) for name in new for one in distribution(name).requires or ()
         ]
         new = {
-            canonicalize_name(one.name)
+            str(canonicalize_name(one.name))
             for one in requirements
             if one.marker is None or one.marker.evaluate({"extra": ""})
         } - needed

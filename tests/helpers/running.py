@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
 import pytest
 
@@ -78,7 +78,7 @@ class Ended:
     stderr: str
 
 
-def run(*arguments: str | Path, stdin: bytes = b"", **variables: str) -> Ended:
+def run(*arguments: str | Path, stdin: bytes = b"", **variables: Any) -> Ended:
     """Run ``cipherecho`` to its end; `variables` are added to its environment."""
     return run_program(COMMAND, *arguments, stdin=stdin, **variables)
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -379,7 +380,8 @@ async def test_it_goes_on_once_the_system_has_descriptors_again(
     autojump_clock: trio.abc.Clock,
 ) -> None:
     async with open_listeners([TcpEndpoint("127.0.0.1", 0)]) as listeners:
-        client = await trio.testing.open_stream_to_socket_listener(listeners[0])
+        listener: Any = listeners[0]
+        client = await trio.testing.open_stream_to_socket_listener(listener)
         await client.send_all(b"GET /livez HTTP/1.0\r\n\r\n")
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         next_one = os.dup(0)
@@ -457,7 +459,7 @@ async def test_what_goes_wrong_in_accepting_is_told_and_tried_again(
 ) -> None:
     failures = 10
 
-    async def fail_at_first(listener: object) -> object:
+    async def fail_at_first(listener: Any) -> object:
         nonlocal failures
         if failures:
             failures -= 1

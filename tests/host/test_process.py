@@ -175,7 +175,14 @@ def test_each_service_has_its_own_cipher_and_limits(tmp_path: Path) -> None:
 def test_a_reload_is_for_new_connections(tmp_path: Path) -> None:
     old, new = Authority.at(tmp_path / "old"), Authority.at(tmp_path / "new")
     certificate, key = old.write_server()
-    options = ["--listen", "tls://127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key]
+    options: list[str | Path] = [
+        "--listen",
+        "tls://127.0.0.1:0",
+        "--tls-cert",
+        certificate,
+        "--tls-key",
+        key,
+    ]
     with watched(*options) as server:
         with secured(server, old.trusting()) as before:
             assert exchange(before) == b"a\nn\n"
@@ -207,7 +214,14 @@ def test_a_reload_that_fails_changes_nothing_and_says_so(
 ) -> None:
     authority = Authority.at(tmp_path)
     certificate, key = authority.write_server()
-    options = ["--listen", "tls://127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key]
+    options: list[str | Path] = [
+        "--listen",
+        "tls://127.0.0.1:0",
+        "--tls-cert",
+        certificate,
+        "--tls-key",
+        key,
+    ]
     with watched(*options) as server:
         fault(key)
         server.process.send_signal(signal.SIGHUP)
@@ -220,7 +234,14 @@ def test_a_reload_that_fails_changes_nothing_and_says_so(
 def test_a_reload_that_waits_for_a_file_holds_up_nobody(tmp_path: Path) -> None:
     authority = Authority.at(tmp_path)
     certificate, key = authority.write_server()
-    options = ["--listen", "tls://127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key]
+    options: list[str | Path] = [
+        "--listen",
+        "tls://127.0.0.1:0",
+        "--tls-cert",
+        certificate,
+        "--tls-key",
+        key,
+    ]
     with watched(*options) as server:
         key.unlink()
         os.mkfifo(key)
@@ -253,8 +274,15 @@ def test_a_reload_that_raises_what_nobody_thought_of_changes_nothing(tmp_path: P
     authority = Authority.at(tmp_path)
     certificate, key = authority.write_server()
     Site(tmp_path).install("acme-ciphers", {"breaks": "acme:Breaks"}, acme=BREAKS_READING)
-    command = ["env", f"PYTHONPATH={tmp_path}", COMMAND, "--cipher", "breaks"]
-    options = ["--listen", "tls://127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key]
+    command: list[str | Path] = ["env", f"PYTHONPATH={tmp_path}", COMMAND, "--cipher", "breaks"]
+    options: list[str | Path] = [
+        "--listen",
+        "tls://127.0.0.1:0",
+        "--tls-cert",
+        certificate,
+        "--tls-key",
+        key,
+    ]
     process = subprocess.Popen(
         [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
     )
@@ -275,7 +303,7 @@ def test_a_key_from_a_pipe_is_kept_by_a_reload_in_the_sandbox(tmp_path: Path) ->
     os.mkfifo(pipe)
     Thread(target=pipe.write_bytes, args=(key.read_bytes(),), daemon=True).start()
     listen = [word for _ in range(2) for word in ("--listen", "tls://127.0.0.1:0")]
-    options = [*listen, "--tls-cert", certificate, "--tls-key", pipe, "--sandbox"]
+    options: list[str | Path] = [*listen, "--tls-cert", certificate, "--tls-key", pipe, "--sandbox"]
     with watched(*options, listeners=2) as server:
         server.process.send_signal(signal.SIGHUP)
         server.wait_for_record(f"what came through {pipe} is kept")
@@ -289,7 +317,14 @@ def test_a_key_that_everybody_can_read_is_warned_of() -> None:
         Path(directory).chmod(0o755)
         certificate, key = Authority.at(Path(directory)).write_server()
         key.chmod(0o644)
-        options = ["--listen", "tls://127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key]
+        options: list[str | Path] = [
+            "--listen",
+            "tls://127.0.0.1:0",
+            "--tls-cert",
+            certificate,
+            "--tls-key",
+            key,
+        ]
         with watched(*options) as server:
             warning = f"can read the TLS key in {key}: run chmod"
             server.wait_for_record(warning)
@@ -326,7 +361,14 @@ def test_a_reload_says_that_other_settings_take_a_restart(
 def test_a_client_without_a_certificate_is_told_though_it_has_sent_lines(tmp_path: Path) -> None:
     authority = Authority.at(tmp_path)
     certificate, key = authority.write_server()
-    options = ["--listen", "tls://127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key]
+    options: list[str | Path] = [
+        "--listen",
+        "tls://127.0.0.1:0",
+        "--tls-cert",
+        certificate,
+        "--tls-key",
+        key,
+    ]
     with watched(*options, "--tls-client-ca", authority.root) as server:
         for _ in range(20):
             with secured(server, authority.trusting()) as client:
@@ -340,7 +382,14 @@ def test_the_log_says_whom_a_certificate_is_for(tmp_path: Path) -> None:
     authority = Authority.at(tmp_path)
     certificate, key = authority.write_server()
     alice = authority.write_client("alice\n")
-    options = ["--listen", "tls://127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key]
+    options: list[str | Path] = [
+        "--listen",
+        "tls://127.0.0.1:0",
+        "--tls-cert",
+        certificate,
+        "--tls-key",
+        key,
+    ]
     with watched(*options, "--tls-client-ca", authority.root) as server:
         with secured(server, authority.trusting(alice)) as client:
             assert exchange(client) == b"a\nn\n"

@@ -268,7 +268,14 @@ def test_what_a_plugin_starts_when_it_is_imported_is_confined_too(
             "execute /bin/true": "EACCES",
         }
         expected = " ".join(attempts.values() if sandbox else ["done"] * len(attempts))
-        options = ["--cipher", "escaping", "--reply", "cipher", "--listen", "localhost:0"]
+        options: list[str | Path] = [
+            "--cipher",
+            "escaping",
+            "--reply",
+            "cipher",
+            "--listen",
+            "localhost:0",
+        ]
         options += ["--listen", "tls://127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key]
         options += ["--sandbox=require"] if sandbox else []
         variables = hostile | {"ATTEMPTS": "\n".join(attempts)}
@@ -302,7 +309,15 @@ def test_a_cipher_reads_the_files_that_its_options_name_and_no_others(
     (tmp_path / "other.target").write_text("another")
     config = tmp_path / "cipherecho.toml"
     config.write_text(f'cipher = ["rot13", "reading:{key}", "reading:plain=yes,key={other}"]')
-    options = ["--config", config, "--sandbox=require", "--listen", "0", "--reply", "cipher"]
+    options: list[str | Path] = [
+        "--config",
+        config,
+        "--sandbox=require",
+        "--listen",
+        "0",
+        "--reply",
+        "cipher",
+    ]
     with started(COMMAND, *options, variables={"PYTHONPATH": str(site)}) as server:
         assert server.ask(b"Hello\n") == b"another\n"
     # A directory that is named is not all that is in it.
@@ -427,7 +442,7 @@ def test_ciphers_that_are_no_good_are_told_together(landlock: int, tmp_path: Pat
         for cipher in ("rot13:5", "rot13:6", "rot13")
     )
     config.write_text(f"sandbox = 'require'\n{tables}")
-    words = ["--config", config]
+    words: list[str | Path] = ["--config", config]
     early = run(*words, "--check-config", "--max-line", "0", "--cipher", "rot31")
     assert early.stderr.count("\n") == 2 == early.status
     assert "did you mean rot13" in early.stderr
@@ -453,7 +468,8 @@ def test_all_that_a_server_does_goes_on(landlock: int, tmp_path: Path) -> None:
     live, renewed = Authority.at(tmp_path / "live"), Authority.at(tmp_path / "renewed")
     certificate, key = live.write_server()
     path = tmp_path / "socket"
-    options = ["--listen", "tls://127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key]
+    options: list[str | Path] = ["--listen", "tls://127.0.0.1:0"]
+    options += ["--tls-cert", certificate, "--tls-key", key]
     options += ["--listen", f"unix://{path}", "--metrics", "tcp://127.0.0.1:0"]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         name = f"cipherecho-test-{os.getpid()}"

@@ -274,7 +274,14 @@ def test_when_it_expires_is_said_of_the_certificate_that_is_served(
     certificate, key = authority.write_server()
     pem = certificate.read_bytes()
     if form == "trusted":
-        shown = [tool("openssl"), "x509", "-in", certificate, "-addtrust", "serverAuth"]
+        shown: list[str | Path] = [
+            tool("openssl"),
+            "x509",
+            "-in",
+            certificate,
+            "-addtrust",
+            "serverAuth",
+        ]
         pem = subprocess.check_output([*shown, "-trustout"], timeout=PATIENCE)
     elif form == "X509":
         pem = pem.replace(b"N CERT", b"N X509 CERT").replace(b"D CERT", b"D X509 CERT")

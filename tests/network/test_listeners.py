@@ -451,7 +451,7 @@ async def test_a_name_is_of_no_socket_if_none_was_handed_over() -> None:
 @pytest.mark.parametrize("url", ["fd://3", "fd://web"])
 def test_a_server_that_was_started_for_a_connection_answers_it(tmp_path: Path, url: str) -> None:
     path = tmp_path / "echo.sock"
-    activate = [tool("systemd-socket-activate"), "--fdname=web", "-l", path]
+    activate: list[str | Path] = [tool("systemd-socket-activate"), "--fdname=web", "-l", path]
     with started(*activate, COMMAND, "--listen", url, listeners=0) as server:
         server.wait_for_record("Listening on")
         with socket.socket(socket.AF_UNIX) as client:
@@ -479,7 +479,7 @@ def test_a_name_that_several_sockets_have_means_them_all(tmp_path: Path) -> None
 
 def test_a_name_that_no_socket_has_is_refused_with_those_there_are(tmp_path: Path) -> None:
     path = tmp_path / "echo.sock"
-    activate = [tool("systemd-socket-activate"), "--fdname=web", "-l", path]
+    activate: list[str | Path] = [tool("systemd-socket-activate"), "--fdname=web", "-l", path]
     with started(*activate, COMMAND, "--listen", "fd://wbe", listeners=0) as server:
         server.wait_for_record("Listening on")
         with socket.socket(socket.AF_UNIX) as client:

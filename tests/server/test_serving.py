@@ -482,7 +482,7 @@ class UnspeakableError(Exception):
         raise SystemExit("unspeakable")
 
     @property
-    def __notes__(self) -> list[str]:
+    def __notes__(self) -> list[str]:  # type: ignore[override]
         raise SystemExit("unspeakable")
 
 

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 import trio
@@ -117,6 +118,11 @@ class Served:
         """Return all that a client gets that sends `data` and half-closes."""
         with self.connect(source) as client:
             return ask(client, data)
+
+    def reload(self) -> None:
+        """Load its certificates anew."""
+        assert self.certificates is not None
+        self.certificates.reload(PemFiles())
 
     def ask_until(self, data: bytes, answer: bytes) -> None:
         """Ask again and again until the answer is this; what is given back may take a moment."""
@@ -324,11 +330,12 @@ def test_a_client_always_hears_what_is_wrong_with_its_certificate(
     tmp_path: Path,
     log: pytest.LogCaptureFixture,
 ) -> None:
-    certificate = {
+    certificates: dict[str, Callable[[], tuple[Path, Path] | None]] = {
         "none": lambda: None,
         "expired": authority.write_expired_client,
         "other root": lambda: Authority.at(tmp_path / "other").write_client("mallory"),
-    }[fault]()
+    }
+    certificate = certificates[fault]()
     wrong, right = authority.trusting(certificate), authority.trusting(authority.write_client("a"))
     with serving(TlsSettings(*authority.write_server(), client_ca=authority.root)) as server:
         for _ in range(20):
@@ -357,9 +364,8 @@ def test_a_certificate_that_python_can_not_decode_is_one_like_others(
             with server.secure(trusting) as client:
                 client.sendall(HELLO)
                 assert receive_lines(client, 2) == URYYB
-    assert {record.args["certificate"] for record in log.records if "closed" in record.message} == {
-        ODD[kind]
-    }
+    ends: list[Any] = [record.args for record in log.records if "closed" in record.message]
+    assert {fields["certificate"] for fields in ends} == {ODD[kind]}
 
 
 def test_the_client_may_refuse_the_server(
@@ -484,12 +490,11 @@ def test_after_a_reload_open_connections_go_on_and_new_ones_get_the_new_certific
     authority = Authority.at(tmp_path)
     trusting = authority.trusting()
     with serving(TlsSettings(*authority.write_server())) as server:
-        assert server.certificates is not None
         with server.secure(trusting) as old, server.connect() as between:
             between.sendall(CLIENT_HELLO[:10])  # its handshake has begun, or is about to
             old.sendall(b"Hel")
             authority.write_server()
-            server.run_there(lambda: server.certificates.reload(PemFiles()))
+            server.run_there(server.reload)
             with server.secure(trusting) as new:
                 assert certificate_of(new) != certificate_of(old)
                 for client, rest in ((old, b"lo\n"), (new, HELLO)):
@@ -504,7 +509,6 @@ def test_an_invalid_reload_keeps_what_was(fault: str, tmp_path: Path) -> None:
     trusting = authority.trusting()
     certificate, key = authority.write_server()
     with serving(TlsSettings(certificate, key)) as server, server.secure(trusting) as old:
-        assert server.certificates is not None
         if fault == "no certificate":
             certificate.write_text("half a fi")
         elif fault == "another key":
@@ -512,7 +516,7 @@ def test_an_invalid_reload_keeps_what_was(fault: str, tmp_path: Path) -> None:
         else:
             certificate.unlink()
         with pytest.raises(TlsError):
-            server.run_there(lambda: server.certificates.reload(PemFiles()))
+            server.run_there(server.reload)
         with server.secure(trusting) as new:
             assert certificate_of(new) == certificate_of(old)
             for client in (old, new):

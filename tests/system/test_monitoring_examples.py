@@ -41,10 +41,14 @@ def expressions(node: Any = DASHBOARD) -> Iterator[str]:
 
 def told() -> tuple[set[str], set[str]]:
     """Return the names of the metrics of a real exposition, and of their labels."""
+
+    def failed(fault: Exception) -> None:
+        pytest.fail(repr(fault))
+
     tally = Tally()
     tally.refused["full"] = tally.closed["idle"] = 1
     watched = {"main": Watched(tally, lambda: 1.8e9)}
-    text, _ = Metrics(watched, lambda: True, pytest.fail, buffers=Buffers()).exposition()
+    text, _ = Metrics(watched, lambda: True, failed, buffers=Buffers()).exposition()
     samples = [
         sample
         for family in text_string_to_metric_families(text.decode())

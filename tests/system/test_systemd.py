@@ -61,7 +61,7 @@ def test_the_drop_in_is_valid(units: Path) -> None:
     directory = units / "cipherecho@1.service.d"
     directory.mkdir()
     shutil.copy(DROP_IN, directory)
-    words = ["verify", "--man=no", units / "cipherecho@1.service"]
+    words: list[str | Path] = ["verify", "--man=no", units / "cipherecho@1.service"]
     ended = run_program(tool("systemd-analyze"), *words)
     assert (ended.status, ended.stderr) == (0, "")
     # It was looked at.
