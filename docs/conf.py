@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -39,7 +40,7 @@ html_copy_source = False
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 napoleon_numpy_docstring = False
 
 myst_enable_extensions = ["colon_fence", "deflist"]
@@ -48,6 +49,7 @@ myst_heading_anchors = 3
 # What is copied from a block with prompts is what was typed.
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
+copybutton_line_continuation_character = "\\"
 
 # Other projects' inventories would have to be fetched for each build, so nothing links to them.
 nitpick_ignore_regex = [
@@ -88,15 +90,17 @@ def _link_to_repository(app: Sphinx, docname: str, source: list[str]) -> None:
     source[0] = _LINK.sub(absolute, source[0])
 
 
-def _keep_colons(
-    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+def _adapt(
+    app: Sphinx, what: str, name: str, obj: object, options: Mapping[str, object], lines: list[str]
 ) -> None:
-    """Keep napoleon from reading an attribute's text up to its first colon as a type."""
+    """Adapt docstrings before napoleon reads them."""
     if what in ("attribute", "data", "property"):
-        lines[:0] = ["..", ""]  # an empty comment
+        lines[:0] = ["..", ""]  # an empty comment: the text up to a colon is no type
+    elif what == "module" and options.get("exclude-members"):
+        lines.clear()  # the page has said it, with what it shows before the rest
 
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
-    app.connect("autodoc-process-docstring", _keep_colons, priority=400)  # napoleon has 500
+    app.connect("autodoc-process-docstring", _adapt, priority=400)  # napoleon has 500
     app.connect("source-read", _link_to_repository)

@@ -36,39 +36,39 @@ def _table(*rows: Iterable[str]) -> str:
 
 
 def options() -> str:
-    """Return a table for each heading of the server's help."""
+    """Return a section for each option, under the headings of the server's help."""
     ctx = root.make_context("cipherecho", [])
     parts = []
     for heading, section in SECTIONS.items():
-        rows = [_option(option, ctx) for option in section if isinstance(option, click.Option)]
-        parts += [
-            f"## {heading}\n\n",
-            _table(("option", "value", "default", "what it does"), *rows),
-        ]
-        parts.append("\n")
+        parts.append(f"## {heading}\n\n")
+        parts += [_option(option, ctx) for option in section if isinstance(option, click.Option)]
     return "\n" + "".join(parts)
 
 
-def _option(option: click.Option, ctx: click.Context) -> tuple[str, str, str, str]:
+def _option(option: click.Option, ctx: click.Context) -> str:
     name = option.opts[0]
-    default = str(option.get_help_extra(ctx).get("default", ""))
-    if option.is_flag:
-        default = "false"
     key = name.removeprefix("--")
-    star = "" if key in (*LISTENER_KEYS, "listen") else " \\*" if key in PROCESS_KEYS else " †"
-    several = ", repeatable" if option.multiple else ""
+    default = "false" if option.is_flag else str(option.get_help_extra(ctx).get("default", "none"))
+    if key in PROCESS_KEYS:
+        where = f"key `{key}`, at the top"
+    elif key in LISTENER_KEYS:
+        where = f"key `{key}`, at the top or in a table"
+    elif key == "listen":
+        where = "key `listen` at the top, or `url` in a table"
+    else:
+        where = "not a key of the file"
     return (
-        f"`{name}`{star}",
-        f"{_value(option)}{several}",
-        f"`{default}`" if default and default != "no limit" else default,
-        _markdown(option.help or ""),
+        f"### `{name}`\n\n{_markdown(option.help or '')}\n\n"
+        f"- Value: {_value(option)}{', repeatable' if option.multiple else ''}\n"
+        f"- Default: {default if default in ('none', 'no limit') else f'`{default}`'}\n"
+        f"- Elsewhere: variable `{option.envvar}`, {where}\n\n"
     )
 
 
 def _value(option: click.Option) -> str:
     expected = getattr(option.type, "expected", None)
     if option.is_flag:
-        return "none; `true` or `false` elsewhere"
+        return "none on the command line; `true` or `false` elsewhere"
     if expected:
         return _markdown(str(expected))
     if isinstance(option.type, click.Choice):
@@ -107,16 +107,6 @@ def commands() -> str:
                 parts.append("```text\n" + "\n".join(filter(None, shown)) + "\n```\n\n")
             parts.append(_table(("option", "what it does"), *rows) + "\n")
     return "\n" + "".join(parts)
-
-
-def variables() -> str:
-    """Return a table of the variables that options have."""
-    rows = [
-        (f"`{option.envvar}`", f"`{option.opts[0]}`")
-        for section in SECTIONS.values()
-        for option in section
-    ]
-    return _table(("variable", "option"), *rows)
 
 
 def metrics() -> str:
@@ -219,7 +209,6 @@ def _texts(node: ast.expr, constants: dict[str, ast.expr]) -> list[str]:
 PARTS: dict[str, Callable[[], str]] = {
     "options": options,
     "commands": commands,
-    "variables": variables,
     "metrics": metrics,
     "reasons": reasons,
     "log records": records,
