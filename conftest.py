@@ -11,11 +11,9 @@ from hypothesis import settings
 
 # A busy machine may take any time for one example. Each run tries others, so that a few are
 # enough for one, and --thorough tries many.
-settings.register_profile("patient", deadline=None, max_examples=40)
+settings.register_profile("patient", deadline=None, max_examples=20)
 settings.register_profile("thorough", deadline=None, max_examples=300)
 settings.load_profile("patient")
-# Where other runs have tried more: --hypothesis-profile=brief
-settings.register_profile("brief", deadline=None, max_examples=20)
 
 # Python itself ignores these, and gives its children the default.
 _PYTHONS_OWN = {getattr(signal, name, None) for name in ("SIGPIPE", "SIGXFSZ", "SIGXFZ")}

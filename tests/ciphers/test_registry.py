@@ -201,16 +201,14 @@ def test_a_status_is_known_from_metadata_alone(site: Site) -> None:
 # Finding one, and loading it.
 
 
-@pytest.mark.parametrize("asked", ["rail-fence", "Rail-Fence", "rail_fence", "RAIL.FENCE"])
 @pytest.mark.parametrize("declared", ["rail-fence", "Rail_Fence", "rail.fence"])
-def test_names_are_the_same_in_any_case_and_with_any_separator(
-    site: Site, declared: str, asked: str
-) -> None:
+def test_names_are_the_same_in_any_case_and_with_any_separator(site: Site, declared: str) -> None:
     # One that no package that is installed for the tests has.
-    declared, asked = f"acme-{declared}", f"acme-{asked}"
-    site.install("Acme_Ciphers", {declared: "acme:Fence"})
-    assert Registry().find(asked).package == "Acme_Ciphers"
-    assert Registry().find(asked, "ACME.ciphers").package == "Acme_Ciphers"
+    site.install("Acme_Ciphers", {f"acme-{declared}": "acme:Fence"})
+    registry = Registry()
+    for asked in ("acme-rail-fence", "Acme-Rail-Fence", "acme_rail_fence", "ACME.RAIL.FENCE"):
+        assert registry.find(asked).package == "Acme_Ciphers"
+        assert registry.find(asked, "ACME.ciphers").package == "Acme_Ciphers"
 
 
 def test_loading_a_cipher_imports_it_alone(site: Site) -> None:

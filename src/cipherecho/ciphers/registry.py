@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import cast
 
 import importlib_metadata
@@ -61,14 +61,12 @@ class Entry:
         """The name of the module that has its factory."""
         return self.value.partition(":")[0].strip()
 
-    # A distribution parses its metadata each time it is asked.
-
-    @cached_property
+    @property
     def package(self) -> str:
         """The name of the distribution."""
-        return self.distribution.name
+        return _name_of(self.distribution)
 
-    @cached_property
+    @property
     def version(self) -> str:
         """The version of the distribution."""
         return self.distribution.version
@@ -309,9 +307,15 @@ def _scan() -> list[importlib_metadata.EntryPoint]:
     return [point for point in points if point.dist in whole]
 
 
+@lru_cache
+def _name_of(distribution: importlib_metadata.Distribution) -> str:
+    """Return its name, for which it would parse its metadata each time."""
+    return distribution.name
+
+
 def _is_whole(distribution: importlib_metadata.Distribution) -> bool:
     with suppress(Exception):  # METADATA is gone or no good: a half-done uninstall
-        return bool(distribution.name and distribution.version)
+        return bool(_name_of(distribution) and distribution.version)
     return False
 
 
