@@ -146,7 +146,10 @@ def _sharing(samples: Samples, titles: Mapping[str, str]) -> str:
         "p99 ms": "same_p99_ms",
     }
     lines = [
-        [title, *(shown(samples.median("sharing", name, figure)) for figure in figures.values())]
+        [
+            title,
+            *(shown(samples.median("sharing", name, figure)) for figure in figures.values()),
+        ]
         for name, title in titles.items()
         if samples.has("sharing", name)
     ]

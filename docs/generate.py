@@ -18,7 +18,7 @@ from cipherecho.cli.configuration.layers import LISTENER_KEYS, PROCESS_KEYS
 from cipherecho.cli.configuration.server_options import SECTIONS
 from cipherecho.cli.root import root
 from cipherecho.host.metrics import Metrics, Watched
-from cipherecho.server import Buffers, Tally
+from cipherecho.server import Buffers, Counters
 
 DOCS = Path(__file__).parent
 SOURCE = DOCS.parent / "src" / "cipherecho"
@@ -113,7 +113,7 @@ def metrics() -> str:
     """Return a table of what /metrics has, asked of a server that has served nobody."""
     failures: list[Exception] = []
     made = Metrics(
-        {"": Watched(Tally(), lambda: 0.0)}, lambda: True, failures.append, buffers=Buffers()
+        {"": Watched(Counters(), lambda: 0.0)}, lambda: True, failures.append, buffers=Buffers()
     )
     text = made.exposition()[0].decode()
     assert not failures
@@ -128,11 +128,14 @@ def metrics() -> str:
 
 def reasons() -> str:
     """Return the values that the label ``reason`` has."""
-    tally = Tally()
+    counters = Counters()
     return _table(
         ("metric", "values of `reason`"),
-        ("`cipherecho_connections_refused_total`", ", ".join(f"`{one}`" for one in tally.refused)),
-        ("`cipherecho_connections_closed_total`", ", ".join(f"`{one}`" for one in tally.closed)),
+        (
+            "`cipherecho_connections_refused_total`",
+            ", ".join(f"`{one}`" for one in counters.refused),
+        ),
+        ("`cipherecho_connections_closed_total`", ", ".join(f"`{one}`" for one in counters.closed)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-__all__ = ["printable", "shown"]
+__all__ = ["printable", "safe_text"]
 
 # Long enough for a sentence with a path in it, short enough that a client can't
 # fill a log or a screen.
@@ -30,7 +30,7 @@ def printable(text: str, longest: int = _LONGEST) -> str:
     return escaped if len(escaped) <= longest else escaped[: longest - 1] + "…"
 
 
-def shown(thing: object, how: Callable[[object], str] = str) -> str:
+def safe_text(thing: object, how: Callable[[object], str] = str) -> str:
     """Return what `thing` says of itself, or that it fails at it.
 
     What a plugin raises is an object of the plugin's, and may fail once more when it is

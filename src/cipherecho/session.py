@@ -35,16 +35,16 @@ from math import inf
 from sys import getsizeof
 
 from cipherecho.cipher import Cipher, InputError
-from cipherecho.ciphers.coder import Coder, check_cipher, lines_of
-from cipherecho.printable import printable, shown
+from cipherecho.ciphers.coder import Coder, as_cipher, lines_of
+from cipherecho.printable import printable, safe_text
 
 __all__ = [
     "LINE_WEIGHT",
     "MAX_LINE",
     "Closed",
-    "Reply",
-    "Reset",
+    "ReplyMode",
     "Session",
+    "StateScope",
     "error_line",
     "longest_coded",
 ]
@@ -79,7 +79,7 @@ takes as long as one that codes some dozens of bytes by a table or by regular ex
 _LONGEST_REASON = 240
 
 
-class Reply(StrEnum):
+class ReplyMode(StrEnum):
     """What a line is answered with."""
 
     BOTH = "both"
@@ -93,7 +93,7 @@ class Reply(StrEnum):
     nothing, and a last line without an ending stays without one."""
 
 
-class Reset(StrEnum):
+class StateScope(StrEnum):
     """Where a cipher's state starts afresh."""
 
     CONNECTION = "connection"
@@ -175,19 +175,19 @@ class Session:
         self,
         cipher: Cipher,
         *,
-        reply: Reply = Reply.BOTH,
-        reset: Reset = Reset.CONNECTION,
+        reply: ReplyMode = ReplyMode.BOTH,
+        reset: StateScope = StateScope.CONNECTION,
         max_line: int | None = MAX_LINE,
         on_rejected: Callable[[int, InputError], None] | None = None,
     ) -> None:
         self._longest: float = inf if max_line is None else max_line
         self._coder = Coder(
-            check_cipher(cipher),
+            as_cipher(cipher),
             longest_coded(max_line),
-            each_line_afresh=reset is Reset.LINE,
+            each_line_afresh=reset is StateScope.LINE,
         )
-        self._is_filter = reply is Reply.FILTER
-        self._echoes = reply is Reply.BOTH
+        self._is_filter = reply is ReplyMode.FILTER
+        self._echoes = reply is ReplyMode.BOTH
         self._echo_table = self._coder.table if self._echoes else None
         self._on_rejected = on_rejected
         self._begin()
@@ -569,7 +569,7 @@ class Session:
         if self._on_rejected is not None:
             self._on_rejected(line, reason)
         then = "this line is skipped, the connection goes on"
-        return self._error_line(shown(reason), then, ending)
+        return self._error_line(safe_text(reason), then, ending)
 
     def _close(self, why: Closed, message: str, ending: bytes = b"\n") -> bytes:
         self.drop(why)

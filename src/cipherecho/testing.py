@@ -32,7 +32,7 @@ from cipherecho.cipher import Cipher, InputError, Transform, Vector
 from cipherecho.ciphers.coder import (
     Coder,
     CodingError,
-    check_cipher,
+    as_cipher,
     codes_stretches,
     is_stateful,
     lines_of,
@@ -40,10 +40,10 @@ from cipherecho.ciphers.coder import (
     snapshot,
 )
 from cipherecho.ciphers.composition import NoInverseError, inverse
-from cipherecho.ciphers.options import BadOptionError, configure, options_of
-from cipherecho.ciphers.specification import fold, parse
-from cipherecho.printable import shown
-from cipherecho.session import MAX_LINE, Reply, Session, longest_coded
+from cipherecho.ciphers.options import BadOptionError, make_cipher, options_of
+from cipherecho.ciphers.specification import normalized_name, parse
+from cipherecho.printable import safe_text
+from cipherecho.session import MAX_LINE, ReplyMode, Session, longest_coded
 
 __all__ = [
     "CHECKS",
@@ -145,8 +145,8 @@ class _Subject:
         self.is_lossy: bool = getattr(factory, "lossy", False)
 
     def made_with(self, options: str) -> Cipher:
-        return check_cipher(
-            configure(self.factory, parse(f"{self.name}:{options}" if options else self.name))
+        return as_cipher(
+            make_cipher(self.factory, parse(f"{self.name}:{options}" if options else self.name))
         )
 
     def directions(self) -> Iterator[tuple[str, Cipher]]:
@@ -271,11 +271,11 @@ def check_vectors(subject: _Subject) -> None:
 
 def _through_session(cipher: Cipher, text: str) -> str:
     def rejected(line: int, reason: InputError) -> None:
-        raise ConformanceError(f"line {line} of {text!r} is rejected: {shown(reason)}")
+        raise ConformanceError(f"line {line} of {text!r} is rejected: {safe_text(reason)}")
 
     coded = []
     for size in (1, max(1, len(text))):
-        session = Session(cipher, reply=Reply.FILTER, max_line=None, on_rejected=rejected)
+        session = Session(cipher, reply=ReplyMode.FILTER, max_line=None, on_rejected=rejected)
         data = text.encode()
         pieces = [session.receive(data[i : i + size]) for i in range(0, len(data), size)]
         coded.append(b"".join([*pieces, session.end()]).decode(errors="backslashreplace"))
@@ -456,15 +456,17 @@ def registered(name: str, factory: Callable[..., Any]) -> Iterator[None]:
     ...     Registry().find("mine").package
     'registered-mine'
     """
-    module = f"_cipherecho_registered_{fold(name).replace('-', '_')}"
+    module = f"_cipherecho_registered_{normalized_name(name).replace('-', '_')}"
     holder = type(sys)(module)
     holder.factory = factory  # type: ignore[attr-defined]
     holder.__spec__ = importlib.machinery.ModuleSpec(module, None)
     with tempfile.TemporaryDirectory() as directory:
-        metadata = Path(directory, f"registered_{fold(name).replace('-', '_')}-0.dist-info")
+        metadata = Path(
+            directory, f"registered_{normalized_name(name).replace('-', '_')}-0.dist-info"
+        )
         metadata.mkdir()
         (metadata / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: registered-{fold(name)}\nVersion: 0\n"
+            f"Metadata-Version: 2.1\nName: registered-{normalized_name(name)}\nVersion: 0\n"
         )
         (metadata / "entry_points.txt").write_text(
             f"[cipherecho.ciphers]\n{name} = {module}:factory\n"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cipherecho.cipher import Cipher, InputError, Transform
-from cipherecho.ciphers.coder import Coder, CodingError, NotACipherError, check_cipher, lines_of
+from cipherecho.ciphers.coder import Coder, CodingError, NotACipherError, as_cipher, lines_of
 from cipherecho.ciphers.composition import chain, inverse
 from tests.helpers.ciphers import (
     HUGE,
@@ -46,14 +46,14 @@ def codes(coder: Coder, *bodies: bytes) -> list[bytes]:
     ids=["table", "stateless", "stateful", "chain"],
 )
 def test_every_shape_of_the_contract_is_a_cipher(cipher: Cipher) -> None:
-    assert check_cipher(cipher) is cipher
+    assert as_cipher(cipher) is cipher
 
 
 def test_a_table_that_is_none_leaves_the_other_shapes() -> None:
     class Untabled(Reverse):
         table = None
 
-    assert codes(Coder(check_cipher(Untabled()), inf), b"abc") == [b"cba"]
+    assert codes(Coder(as_cipher(Untabled()), inf), b"abc") == [b"cba"]
 
 
 class NoneOfThem:
@@ -66,7 +66,7 @@ def test_an_object_of_no_shape_is_refused_with_its_type_and_what_was_expected(
 ) -> None:
     name = "None" if candidate is None else f"an object of type {type(candidate).__name__}"
     with pytest.raises(NotACipherError) as refusal:
-        check_cipher(candidate)
+        as_cipher(candidate)
     assert str(refusal.value) == (
         f"got {name}, expected a cipher: an object with a table of 256 bytes, "
         "a method encrypt, or a method encryptor"
@@ -103,7 +103,7 @@ def test_a_table_is_a_bijection_of_256_bytes_that_fixes_lf_and_cr(
             self.table = table
 
     with pytest.raises(NotACipherError) as refusal:
-        check_cipher(Tabled(table))
+        as_cipher(Tabled(table))
     assert str(refusal.value).startswith("the table of an object of type Tabled ")
     assert str(refusal.value).endswith(complaint)
 
@@ -290,14 +290,14 @@ def test_state_that_cannot_be_copied_needs_no_copy_if_each_line_starts_afresh() 
 
 def test_a_class_is_not_the_cipher_that_it_makes() -> None:
     with pytest.raises(NotACipherError, match="got the class Caesar, expected a cipher"):
-        check_cipher(Caesar)
+        as_cipher(Caesar)
 
 
 def test_a_method_that_is_none_is_not_offered() -> None:
     cipher = StatelessCaesar()
     cipher.encrypt = None  # type: ignore[method-assign,assignment]
     with pytest.raises(NotACipherError):
-        check_cipher(cipher)
+        as_cipher(cipher)
 
 
 # Blocks of lines.

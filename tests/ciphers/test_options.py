@@ -22,11 +22,11 @@ from cipherecho.cipher import (
 from cipherecho.ciphers.options import (
     REQUIRED,
     BadOptionError,
-    Option,
+    CipherOption,
     SchemaError,
-    configure,
+    make_cipher,
     options_of,
-    specialize,
+    resolve_member,
 )
 from cipherecho.ciphers.specification import parse
 from tests.helpers.family import Member, Moved, Shift
@@ -42,7 +42,7 @@ def taking(annotation: object) -> Callable[..., Any]:
     return factory
 
 
-def only_option(factory: Callable[..., Any]) -> Option:
+def only_option(factory: Callable[..., Any]) -> CipherOption:
     (option,) = options_of(factory)
     return option
 
@@ -82,7 +82,7 @@ def only_option(factory: Callable[..., Any]) -> Option:
 def test_an_annotation_takes(annotation: object, takes: str, good: dict[str, object]) -> None:
     factory = taking(annotation)
     assert only_option(factory).takes == takes
-    made = {text: configure(factory, parse(f"a:value={text}")) for text in good}
+    made = {text: make_cipher(factory, parse(f"a:value={text}")) for text in good}
     assert made == good
     assert [type(value) for value in made.values()] == [type(value) for value in good.values()]
 
@@ -107,7 +107,7 @@ def test_an_annotation_refuses(annotation: object, bad: list[str]) -> None:
     for text in bad:
         specification = parse(f"a:value='{text}'")
         with pytest.raises(BadOptionError) as refusal:
-            configure(factory, specification)
+            make_cipher(factory, specification)
         assert str(refusal.value) == (
             f"cipher '{specification}': option value: got {text!r}, expected {takes}"
         )
@@ -173,7 +173,7 @@ def test_a_frozen_dataclass_is_a_schema() -> None:
     ],
 )
 def test_options_are_bound_to_parameters(text: str, expected: Enigma) -> None:
-    assert configure(Enigma, parse(text)) == expected
+    assert make_cipher(Enigma, parse(text)) == expected
 
 
 def keyed_by_name(*, key: str, keep_case: bool = True) -> tuple[str, bool]:
@@ -181,7 +181,7 @@ def keyed_by_name(*, key: str, keep_case: bool = True) -> tuple[str, bool]:
 
 
 def test_parameters_may_be_keyword_only_and_the_first_still_goes_bare() -> None:
-    assert configure(keyed_by_name, parse("a:Lemon,keep-case=no")) == ("Lemon", False)
+    assert make_cipher(keyed_by_name, parse("a:Lemon,keep-case=no")) == ("Lemon", False)
 
 
 class Unannotated:
@@ -190,8 +190,8 @@ class Unannotated:
 
 
 def test_a_class_and_a_partial_function_are_factories() -> None:
-    assert configure(Unannotated, parse("a:Lime")).key == "Lime"  # type: ignore[attr-defined]
-    assert configure(partial(keyed_by_name, keep_case=False), parse("a:Lime")) == ("Lime", False)
+    assert make_cipher(Unannotated, parse("a:Lime")).key == "Lime"  # type: ignore[attr-defined]
+    assert make_cipher(partial(keyed_by_name, keep_case=False), parse("a:Lime")) == ("Lime", False)
 
 
 class FromSubstitution(Substitution):
@@ -211,7 +211,7 @@ class FromStateful(Stateful):
 @pytest.mark.parametrize("factory", [FromSubstitution, FromStateless, FromStateful])
 def test_the_heir_of_a_shape_takes_no_options(factory: Callable[..., object]) -> None:
     assert options_of(factory) == []
-    assert type(configure(factory, parse("a"))) is factory
+    assert type(make_cipher(factory, parse("a"))) is factory
 
 
 class FromStatelessWithKey(FromStateless):
@@ -220,7 +220,7 @@ class FromStatelessWithKey(FromStateless):
 
 
 def test_the_heir_of_a_shape_has_the_options_that_it_declares() -> None:
-    assert configure(FromStatelessWithKey, parse("a:Lime")).key == "Lime"  # type: ignore[attr-defined]
+    assert make_cipher(FromStatelessWithKey, parse("a:Lime")).key == "Lime"  # type: ignore[attr-defined]
 
 
 # What is refused when options are bound.
@@ -263,7 +263,7 @@ def caesar(shift: Annotated[int, Range(0, 25), "places to move"], keep_case: boo
 )
 def test_an_option_is_refused(text: str, option: str, problem: str) -> None:
     with pytest.raises(BadOptionError) as refusal:
-        configure(caesar, parse(text))
+        make_cipher(caesar, parse(text))
     assert str(refusal.value) == f"cipher '{text}': {problem}"
     assert refusal.value.option == option
     assert refusal.value.specification == parse(text)
@@ -271,7 +271,7 @@ def test_an_option_is_refused(text: str, option: str, problem: str) -> None:
 
 def test_a_missing_option_without_help_has_none_in_its_error() -> None:
     with pytest.raises(BadOptionError) as refusal:
-        configure(keyed_by_name, parse("a"))
+        make_cipher(keyed_by_name, parse("a"))
     assert str(refusal.value) == "cipher 'a': option key is missing, expected text"
 
 
@@ -287,9 +287,9 @@ def without_options() -> str:
     ],
 )
 def test_a_cipher_without_options_takes_none(text: str, option: str | None, problem: str) -> None:
-    assert configure(without_options, parse("rot13")) == "made"
+    assert make_cipher(without_options, parse("rot13")) == "made"
     with pytest.raises(BadOptionError) as refusal:
-        configure(without_options, parse(text))
+        make_cipher(without_options, parse(text))
     assert str(refusal.value) == f"cipher '{text}': {problem}"
     assert refusal.value.option == option
 
@@ -319,7 +319,7 @@ def raising(error: Exception) -> Callable[..., object]:
 )
 def test_a_factory_refuses_its_options(error: Exception, option: str | None, problem: str) -> None:
     with pytest.raises(BadOptionError) as refusal:
-        configure(raising(error), parse("a:4711"))
+        make_cipher(raising(error), parse("a:4711"))
     assert str(refusal.value) == f"cipher 'a:4711': {problem}"
     assert refusal.value.option == option
     assert refusal.value.specification == parse("a:4711")
@@ -329,7 +329,7 @@ def test_a_factory_refuses_its_options(error: Exception, option: str | None, pro
 @pytest.mark.parametrize("error", [TypeError("no"), KeyError("no"), OSError("no")], ids=repr)
 def test_what_else_a_factory_raises_is_not_the_options_fault(error: Exception) -> None:
     with pytest.raises(type(error)) as raised:
-        configure(raising(error), parse("a:4711"))
+        make_cipher(raising(error), parse("a:4711"))
     assert raised.value is error
 
 
@@ -434,7 +434,7 @@ def test_a_faulty_schema_is_found_before_anything_is_made() -> None:
         made.append(key)
 
     with pytest.raises(SchemaError):
-        configure(factory, parse("a:Lime"))
+        make_cipher(factory, parse("a:Lime"))
     assert made == []
 
 
@@ -442,7 +442,7 @@ def test_a_faulty_schema_is_found_before_anything_is_made() -> None:
 
 
 def test_a_family_is_given_its_own_options_and_its_member_is_left_the_others() -> None:
-    member, rest = specialize(Moved, parse("moved:furlongs,furlongs=5,left=yes"))
+    member, rest = resolve_member(Moved, parse("moved:furlongs,furlongs=5,left=yes"))
     assert isinstance(member, Member)
     assert (member.unit, member.left) == ("furlongs", True)
     assert rest == parse("moved:furlongs=5")
@@ -465,14 +465,14 @@ def test_a_family_is_given_its_own_options_and_its_member_is_left_the_others() -
     ],
 )
 def test_what_a_family_makes_is_made_with_the_options_left(text: str) -> None:
-    made = configure(Moved, parse(text))
+    made = make_cipher(Moved, parse(text))
     assert isinstance(made, Shift)
     assert b"abc".translate(made.table) == b"def"
 
 
 def test_what_is_no_family_is_no_member() -> None:
     specification = parse("caesar:5,anything=goes")
-    assert specialize(caesar, specification) == (caesar, specification)
+    assert resolve_member(caesar, specification) == (caesar, specification)
 
 
 @pytest.mark.parametrize(
@@ -511,7 +511,7 @@ def test_an_option_of_a_family_is_refused_as_it_was_written(
     text: str, option: str, problem: str
 ) -> None:
     with pytest.raises(BadOptionError) as refusal:
-        configure(Moved, parse(text))
+        make_cipher(Moved, parse(text))
     assert str(refusal.value) == f"cipher '{text}': {problem}"
     assert refusal.value.option == option
     assert refusal.value.specification == parse(text)
@@ -527,5 +527,5 @@ def test_an_option_of_a_family_is_refused_as_it_was_written(
 )
 def test_what_a_family_must_not_make_is_the_fault_of_its_author(unit: str, problem: str) -> None:
     with pytest.raises(SchemaError) as fault:
-        configure(Moved, parse(f"moved:{unit}"))
+        make_cipher(Moved, parse(f"moved:{unit}"))
     assert str(fault.value) == problem

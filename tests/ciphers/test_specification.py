@@ -10,7 +10,7 @@ from cipherecho.ciphers.specification import (
     SelectionError,
     Specification,
     SpecificationError,
-    fold,
+    normalized_name,
     parse,
 )
 
@@ -198,4 +198,4 @@ def test_what_a_specification_is_shown_as_parses_to_it(specification: Specificat
 
 @given(name=st.text())
 def test_folding_twice_is_folding_once(name: str) -> None:
-    assert fold(fold(name)) == fold(name)
+    assert normalized_name(normalized_name(name)) == normalized_name(name)

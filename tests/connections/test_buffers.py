@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from cipherecho.cipher import Cipher
 from cipherecho.connections.buffers import Buffers, least_buffered
-from cipherecho.connections.counters import Tally
+from cipherecho.connections.counters import Counters
 from cipherecho.network.certificates import Certificates
 from cipherecho.network.listeners import open_listeners
 from cipherecho.rot13 import Rot13
@@ -154,7 +154,7 @@ class Served:
 
     def __init__(self) -> None:
         self.buffers = Buffers(MOST)
-        self.tallies = [Tally(), Tally()]
+        self.all_counters = [Counters(), Counters()]
         self.ports: list[int] = []
         self.stack = ExitStack()
 
@@ -176,7 +176,7 @@ class Served:
     @property
     def dismissed(self) -> int:
         """How many were closed as all held too much."""
-        return sum(tally.closed["buffers full"] for tally in self.tallies)
+        return sum(counters.closed["buffers full"] for counters in self.all_counters)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Wait until something has become so."""
@@ -224,8 +224,8 @@ def serving(
         in_thread.append(partial(trio.from_thread.run_sync, trio_token=token))
         with trio.fail_after(3 * PATIENCE):
             async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
-                for tally, certificates in zip(
-                    server.tallies, [None, Certificates(tls)], strict=True
+                for counters, certificates in zip(
+                    server.all_counters, [None, Certificates(tls)], strict=True
                 ):
                     endpoint = TcpEndpoint("127.0.0.1", 0, tls=certificates is not None)
                     listeners = await stack.enter_async_context(
@@ -237,7 +237,7 @@ def serving(
                         cipher or Rot13(),
                         Limits(max_line=MAX_LINE, grace=2, **limits),
                         express=express,
-                        tally=tally,
+                        counters=counters,
                         buffers=server.buffers,
                         shutdown=stop,
                     )
@@ -256,8 +256,8 @@ def serving(
             with suppress(trio.RunFinishedError):  # its result says why
                 in_thread[0](stop.set)
             running.result(PATIENCE)
-    for tally in server.tallies:
-        check_settled(tally, server.buffers)
+    for counters in server.all_counters:
+        check_settled(counters, server.buffers)
 
 
 def test_who_does_not_end_lines_has_to_go_and_others_do_not_notice(
@@ -307,7 +307,7 @@ def test_the_bound_is_for_all_listeners_and_what_tls_needs_is_in_it(
         others = [server.connect("127.0.0.3") for _ in range(30)]
         for one in others:
             one.sendall(10_000 * b"a")
-        server.wait_for(lambda: server.tallies[0].serving < 31 or bool(readable(others)))
+        server.wait_for(lambda: server.all_counters[0].serving < 31 or bool(readable(others)))
         assert server.buffers.bytes <= MOST
         innocent.sendall(b"lo\n")
         assert receive_lines(innocent, 2) == both(b"Hello\n")

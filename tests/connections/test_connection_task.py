@@ -18,8 +18,8 @@ from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wa
 from cipherecho.cipher import Cipher
 from cipherecho.connections.connection import Connection, Terms
 from cipherecho.connections.connection_task import ConnectionTask
-from cipherecho.connections.counters import Tally
-from cipherecho.connections.offload.slow_ciphers import Pace
+from cipherecho.connections.counters import Counters
+from cipherecho.connections.offload.slow_ciphers import SlowCipherDetector
 from cipherecho.connections.offload.workers import Workers
 from cipherecho.network.streams import close_gently
 from cipherecho.rot13 import Rot13
@@ -43,8 +43,8 @@ class Served:
         self.failures: list[BaseException] = []
         self.ended = trio.Event()
         self.session = Session(cipher, max_line=limits.max_line)
-        pace = Pace(cipher)
-        self.workers = Workers(limits, pace, Tally())
+        pace = SlowCipherDetector(cipher)
+        self.workers = Workers(limits, pace, Counters())
         terms = Terms(limits, pace, self.workers, self.failures.append)
         self.task = ConnectionTask(Connection(self.session, terms, "peer"), self.server)
 

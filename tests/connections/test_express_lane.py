@@ -25,11 +25,11 @@ from cipherecho.cipher import Cipher
 from cipherecho.connections import express_lane
 from cipherecho.connections.client import Client
 from cipherecho.connections.connection import SocketConnection, Terms
-from cipherecho.connections.counters import Tally
+from cipherecho.connections.counters import Counters
 from cipherecho.connections.express_lane import ExpressLane, has_express_lane
 from cipherecho.connections.offload import slow_ciphers as pace
 from cipherecho.connections.offload import workers
-from cipherecho.connections.offload.slow_ciphers import Pace
+from cipherecho.connections.offload.slow_ciphers import SlowCipherDetector
 from cipherecho.connections.offload.workers import Workers
 from cipherecho.network.listeners import open_listeners
 from cipherecho.network.sockets import is_readable
@@ -74,8 +74,8 @@ class Lane:
         self.over: list[SocketConnection] = []
         self.lost: list[BaseException] = []
         self.failures: list[BaseException] = []
-        self.pace = Pace(cipher)
-        self.workers = Workers(limits, self.pace, Tally())
+        self.pace = SlowCipherDetector(cipher)
+        self.workers = Workers(limits, self.pace, Counters())
         self.terms = Terms(limits, self.pace, self.workers, self.failures.append, log_empty=True)
         self.lane = ExpressLane(self.terms, self.left.append, self._lose)
         self._session = Session(cipher, max_line=limits.max_line)

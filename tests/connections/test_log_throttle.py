@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from cipherecho.connections.log_throttle import Failures, Seldom
+from cipherecho.connections.log_throttle import FailureLog, LogThrottle
 
 
 def _raise(error: BaseException) -> None:
@@ -15,7 +15,7 @@ def _raise(error: BaseException) -> None:
 async def test_what_recurs_is_told_once_a_second_with_its_fields(
     caplog: pytest.LogCaptureFixture, autojump_clock: trio.abc.Clock
 ) -> None:
-    seldom = Seldom()
+    seldom = LogThrottle()
     for _ in range(3):
         seldom.warn("full: %(most)d are served, 100%%", {"most": 5})
     await trio.sleep(1)
@@ -33,7 +33,7 @@ async def test_what_recurs_is_told_once_a_second_with_its_fields(
 async def test_a_cipher_that_fails_again_is_told_in_short(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    report = Failures("a cipher failed", "it failed again").report
+    report = FailureLog("a cipher failed", "it failed again").report
     for _ in range(2):
         try:
             _raise(ValueError("100%s"))

@@ -11,7 +11,7 @@ import pytest
 from cipherecho.cipher import Cipher
 from cipherecho.ciphers.composition import chain, inverse
 from cipherecho.connections.offload import slow_ciphers as module
-from cipherecho.connections.offload.slow_ciphers import Pace, Usage, usage
+from cipherecho.connections.offload.slow_ciphers import SlowCipherDetector, Usage, usage
 from cipherecho.rot13 import Rot13
 from cipherecho.session import Session
 from tests.helpers.ciphers import Numbered, Picky
@@ -78,7 +78,7 @@ class Timed:
         return body
 
 
-def lines_answered(pace: Pace, session: Session, data: bytes) -> int:
+def lines_answered(pace: SlowCipherDetector, session: Session, data: bytes) -> int:
     """Return how many lines of `data` are answered in the event loop at a go."""
     before = session.lines
     if session.has_more:
@@ -108,14 +108,14 @@ def lines_answered(pace: Pace, session: Session, data: bytes) -> int:
     ],
 )
 def test_a_cipher_is_slow_if_it_or_a_stage_of_it_says_so(cipher: Cipher, slow: bool) -> None:
-    assert (Pace(cipher).turn() == 0) is slow
+    assert (SlowCipherDetector(cipher).turn() == 0) is slow
 
 
 def test_a_table_is_never_watched() -> None:
-    assert Pace(Rot13()).constant
-    assert Pace(Rot13()).turn() == inf
-    assert Pace(chain([Rot13(), Rot13()])).constant
-    assert not Pace(Picky()).constant
+    assert SlowCipherDetector(Rot13()).constant
+    assert SlowCipherDetector(Rot13()).turn() == inf
+    assert SlowCipherDetector(chain([Rot13(), Rot13()])).constant
+    assert not SlowCipherDetector(Picky()).constant
 
 
 QUICK = b"1e-05\n"
@@ -123,7 +123,7 @@ DEAR = b"0.015\n"
 
 
 def test_nothing_is_coded_in_the_event_loop_of_what_says_it_is_slow(machine: Machine) -> None:
-    pace, session = Pace(SlowStateless()), Session(SlowStateless())
+    pace, session = SlowCipherDetector(SlowStateless()), Session(SlowStateless())
     assert pace.answer(session, session.receive, b"a\n") == b""
     assert session.has_more
     assert not pace.fits(session)
@@ -134,7 +134,7 @@ def test_nothing_is_coded_in_the_event_loop_of_what_says_it_is_slow(machine: Mac
 
 def test_a_turn_ends_soon_after_a_millisecond(machine: Machine) -> None:
     cipher = Timed(machine)
-    pace, session = Pace(cipher), Session(cipher)
+    pace, session = SlowCipherDetector(cipher), Session(cipher)
     for _ in range(20):
         lines_answered(pace, session, QUICK)
     # 100 lines of 0.01 ms, and the few until the clock is asked.
@@ -145,7 +145,7 @@ def test_a_turn_ends_soon_after_a_millisecond(machine: Machine) -> None:
 
 def test_a_line_that_is_thought_to_take_longer_is_not_begun(machine: Machine) -> None:
     cipher = Timed(machine)
-    pace, session = Pace(cipher), Session(cipher)
+    pace, session = SlowCipherDetector(cipher), Session(cipher)
     assert lines_answered(pace, session, b"0.001\n") == 1
     assert lines_answered(pace, session, b"0.001\n") == 1
     # By the bytes and what each line costs beside them: 160 are too many if 69 take 1 ms.
@@ -156,11 +156,14 @@ def test_what_is_known_of_nothing_is_one_line_of_a_kilobyte(machine: Machine) ->
     for size, answered in ((1024, 1), (1025, 0)):
         cipher = Timed(machine)
         session = Session(cipher)
-        assert lines_answered(Pace(cipher), session, b"0".rjust(size) + b"\n") == answered
+        assert (
+            lines_answered(SlowCipherDetector(cipher), session, b"0".rjust(size) + b"\n")
+            == answered
+        )
 
 
 def test_a_line_costs_as_much_as_the_dearest_of_late(machine: Machine) -> None:
-    pace = Pace(Picky())
+    pace = SlowCipherDetector(Picky())
     pace.learn(0.004, 100)
     assert pace.turn() == pytest.approx(50)
     turns = []
@@ -179,7 +182,7 @@ def test_a_cipher_that_held_up_the_loop_comes_back_ever_more_slowly(
 ) -> None:
     caplog.set_level(logging.INFO, "cipherecho")
     cipher = Timed(machine)
-    pace, session = Pace(cipher), Session(cipher)
+    pace, session = SlowCipherDetector(cipher), Session(cipher)
 
     def time_away() -> float:
         for _ in range(30):
@@ -202,7 +205,7 @@ def test_a_cipher_that_held_up_the_loop_comes_back_ever_more_slowly(
 
 def test_a_long_pause_is_no_reason_to_stay_away_for_long(machine: Machine) -> None:
     cipher = Timed(machine)
-    pace, session = Pace(cipher), Session(cipher)
+    pace, session = SlowCipherDetector(cipher), Session(cipher)
     machine.waits = 0
     lines_answered(pace, session, b"1000\n")
     begin = machine.now
@@ -213,7 +216,7 @@ def test_a_long_pause_is_no_reason_to_stay_away_for_long(machine: Machine) -> No
 
 def test_a_pause_of_the_machine_is_not_held_against_a_cipher(machine: Machine) -> None:
     cipher = Timed(machine)
-    pace, session = Pace(cipher), Session(cipher)
+    pace, session = SlowCipherDetector(cipher), Session(cipher)
     for line in [QUICK, b"pause 0.1\n"] * 20:
         assert lines_answered(pace, session, line) == 1
 
@@ -221,7 +224,7 @@ def test_a_pause_of_the_machine_is_not_held_against_a_cipher(machine: Machine) -
 def test_a_cipher_that_sleeps_is_found_out_when_it_does_so_again(machine: Machine) -> None:
     """The loop itself may have waited a moment before, so once is not enough."""
     cipher = Timed(machine)
-    pace, session = Pace(cipher), Session(cipher)
+    pace, session = SlowCipherDetector(cipher), Session(cipher)
     for _ in range(30):
         lines_answered(pace, session, QUICK)
     assert lines_answered(pace, session, b"sleep 0.1\n") == 1
@@ -235,7 +238,7 @@ def test_without_the_system_s_word_a_pause_counts_for_a_while(
 ) -> None:
     monkeypatch.setattr(module, "usage", lambda: None)
     cipher = Timed(machine)
-    pace, session = Pace(cipher), Session(cipher)
+    pace, session = SlowCipherDetector(cipher), Session(cipher)
     lines_answered(pace, session, b"pause 0.1\n")
     assert pace.turn() == 0
     machine.now += 11
@@ -257,6 +260,6 @@ def test_the_system_says_when_a_thread_gave_up_the_processor() -> None:
 
 
 def test_a_piece_for_a_worker_thread_takes_some_milliseconds() -> None:
-    pace = Pace(SlowStateless())
+    pace = SlowCipherDetector(SlowStateless())
     pace.learn(0.001, 100)
     assert pace.piece() == pytest.approx(2000)  # 20 ms

@@ -13,9 +13,9 @@ import trio
 from trio.testing import MockClock
 
 from cipherecho.cipher import Cipher
-from cipherecho.connections.counters import Tally
+from cipherecho.connections.counters import Counters
 from cipherecho.connections.offload import workers as module
-from cipherecho.connections.offload.slow_ciphers import Pace
+from cipherecho.connections.offload.slow_ciphers import SlowCipherDetector
 from cipherecho.connections.offload.workers import Job, Workers
 from cipherecho.session import Closed, Session
 from cipherecho.settings.limits import Limits
@@ -67,9 +67,9 @@ class Crew:
     """Workers, and clients of theirs."""
 
     def __init__(self, cipher: Cipher, limits: Limits) -> None:
-        self.tally = Tally()
-        self.pace = Pace(cipher)
-        self.workers = Workers(limits, self.pace, self.tally)
+        self.counters = Counters()
+        self.pace = SlowCipherDetector(cipher)
+        self.workers = Workers(limits, self.pace, self.counters)
         self._session = Session(cipher)
 
     def client(self, text: bytes, source: Hashable = None) -> Client:
@@ -381,13 +381,13 @@ async def test_a_line_that_takes_too_long_costs_its_connection(
         assert job.finished
         assert client.session.closed is Closed.CODING_TIMEOUT
         assert client.session.lines == 2
-        assert crew.tally.workers_written_off == 1
+        assert crew.counters.workers_written_off == 1
         assert "its worker thread is written off: cipher=Gated peer=peer written_off=1" in (
             caplog.text
         )
         # The thread comes back, and what it brings is nobody's.
         cipher.open_all()
-        while crew.tally.workers_written_off:
+        while crew.counters.workers_written_off:
             await trio.lowlevel.checkpoint()
         assert client.session is not session
         assert (client.session.lines, job.take()) == (2, b"")
@@ -444,12 +444,12 @@ async def test_when_all_threads_are_written_off_clients_are_refused_until_one_re
     cipher = Gated()
     async with working(cipher, 1, coding_timeout=1) as crew:
         for number in range(2):
-            assert not crew.tally.no_worker_left
+            assert not crew.counters.no_worker_left
             job = crew.workers.submit(crew.client(b"hold %d\n" % number))
             waiting = crew.workers.submit(crew.client(b"a\n")) if number else None
             await pass_the_time(mock_clock, cipher, number + 1, 2)
             assert b"!error: this line took longer" in await job.news()
-        assert crew.tally.no_worker_left
+        assert crew.counters.no_worker_left
         assert waiting is not None
         refused = crew.client(b"a\n")
         for reply in (await waiting.news(), await crew.code(refused)):
@@ -460,7 +460,7 @@ async def test_when_all_threads_are_written_off_clients_are_refused_until_one_re
         assert refused.session.closed is Closed.NO_WORKER
         assert caplog.text.count("no worker thread is left for the cipher Gated") == 1
         cipher.gates[0].set()
-        while crew.tally.no_worker_left:
+        while crew.counters.no_worker_left:
             await trio.lowlevel.checkpoint()
         assert "there are worker threads again for the cipher Gated" in caplog.text
         assert await crew.code(crew.client(b"a\n")) == b"a\nA\n"
@@ -482,7 +482,7 @@ async def test_a_source_may_lose_a_quarter_of_the_threads(mock_clock: MockClock)
         assert await crew.code(crew.client(b"a\n", "good")) == b"a\nA\n"
         assert await crew.code(crew.client(b"a\n", None)) == b"a\nA\n"
         cipher.gates[0].set()
-        while crew.tally.workers_written_off > 1:
+        while crew.counters.workers_written_off > 1:
             await trio.lowlevel.checkpoint()
         assert await crew.code(crew.client(b"a\n", "bad")) == b"a\nA\n"
 
@@ -506,5 +506,5 @@ async def test_a_thread_of_a_client_that_is_gone_is_written_off_too(mock_clock: 
         job = crew.workers.submit(crew.client(b"hold 0\n"))
         job.abandon()
         await pass_the_time(mock_clock, cipher, 1, 2)
-        assert crew.tally.workers_written_off == 1
+        assert crew.counters.workers_written_off == 1
         assert await crew.code(crew.client(b"a\n")) == b"a\nA\n"

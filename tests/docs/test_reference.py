@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cipherecho.server import Tally
+from cipherecho.server import Counters
 from tests.ciphers.test_registry import Site
 from tests.helpers.in_process import run
 
@@ -89,16 +89,16 @@ def test_every_reason_is_in_the_protocol() -> None:
         for row in rows(REFERENCE / "protocol.md", heading)
         for reason in re.findall(r"`([^`]+)`", row[0])
     }
-    tally = Tally()
-    assert said == {*tally.closed, *tally.refused}
+    counters = Counters()
+    assert said == {*counters.closed, *counters.refused}
 
 
 def test_every_reason_of_a_limit_is_one_that_there_is() -> None:
     limits = rows(ROOT / "docs" / "how-to" / "limits.md", "## What clients see")
-    tally = Tally()
+    counters = Counters()
     assert {reason for row in limits for reason in re.findall(r"`([^`]+)`", row[2])} <= {
-        *tally.closed,
-        *tally.refused,
+        *counters.closed,
+        *counters.refused,
     }
 
 
@@ -109,9 +109,9 @@ def test_every_reason_of_a_limit_is_one_that_there_is() -> None:
 def test_message_that_is_explained_is_in_the_code(message: str) -> None:
     text, _, reason = message.partition(" reason='")
     if reason:  # "refused … reason='full'"
-        tally = Tally()
+        counters = Counters()
         assert text == "refused …"
-        assert reason.partition("'")[0] in {*tally.closed, *tally.refused}
+        assert reason.partition("'")[0] in {*counters.closed, *counters.refused}
     else:
         parts = [part.strip() for part in re.split("…|: Address already in use", text)]
         longest = max(parts, key=len)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import cycle
 
-from cipherecho.session import Reply, Reset
+from cipherecho.session import ReplyMode, StateScope
 from tests.ciphers import test_specification
 from tests.helpers.proxy_headers import SIGNATURE, addition, binary, with_sum
 from tests.network.test_proxy_protocol import HEADERS, check_bytes
@@ -39,8 +39,8 @@ def _session(data: bytes) -> None:
     check_conversation(
         CIPHERS[names[terms[0] % len(names)]],
         list(_cut(rest, terms[1] % 16, terms[1] // 16)),
-        list(Reply)[terms[2] % len(Reply)],
-        list(Reset)[terms[3] % len(Reset)],
+        list(ReplyMode)[terms[2] % len(ReplyMode)],
+        list(StateScope)[terms[3] % len(StateScope)],
         terms[4] if terms[4] < 100 else None,
     )
 

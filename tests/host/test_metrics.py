@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from cipherecho import __version__
 from cipherecho.connections.buffers import Buffers
-from cipherecho.connections.counters import Tally, Traffic
+from cipherecho.connections.counters import Counters, Traffic
 from cipherecho.host.metrics import Metrics, Watched
 from tests.helpers.running import PATIENCE, tool
 
@@ -37,9 +37,9 @@ class Connection:
         traffic.add(self.lines, 1, 26 * self.lines, 52 * self.lines)
 
 
-def tally() -> Tally:
+def counters() -> Counters:
     """Return a tally in which every number is another."""
-    made = Tally()
+    made = Counters()
     made.serving = 2
     made.most = 1000
     made.accepted = 11
@@ -71,7 +71,7 @@ def samples(metrics: Metrics) -> dict[str, float]:
 def test_every_number_of_a_tally_is_told() -> None:
     buffers = Buffers(2000)
     buffers.bytes = 1500
-    watched = {"main": Watched(tally(), lambda: 1.8e9)}
+    watched = {"main": Watched(counters(), lambda: 1.8e9)}
     metrics = Metrics(watched, lambda: True, never, lambda: 3, buffers)
     python = platform.python_version()
     assert samples(metrics) == {
@@ -80,53 +80,53 @@ def test_every_number_of_a_tally_is_told() -> None:
         "cipherecho_log_records_lost_total": 3,
         "cipherecho_buffered_bytes": 1500,
         "cipherecho_buffered_bytes_limit": 2000,
-        'cipherecho_connections_open{service="main"}': 2,
-        'cipherecho_connections_limit{service="main"}': 1000,
-        'cipherecho_connections_accepted_total{service="main"}': 11,
-        'cipherecho_connections_refused_total{reason="full",service="main"}': 3,
-        'cipherecho_connections_refused_total{reason="source rate",service="main"}': 4,
+        'cipherecho_connections_open{listener="main"}': 2,
+        'cipherecho_connections_limit{listener="main"}': 1000,
+        'cipherecho_connections_accepted_total{listener="main"}': 11,
+        'cipherecho_connections_refused_total{listener="main",reason="full"}': 3,
+        'cipherecho_connections_refused_total{listener="main",reason="source rate"}': 4,
         # Nothing yet, and told: a rate needs a number to rise from.
-        'cipherecho_connections_refused_total{reason="source full",service="main"}': 0,
-        'cipherecho_connections_closed_total{reason="end of input",service="main"}': 5,
-        'cipherecho_connections_closed_total{reason="idle",service="main"}': 1,
-        'cipherecho_connections_empty_total{service="main"}': 4,
-        'cipherecho_workers_written_off{service="main"}': 2,
-        'cipherecho_connection_seconds_total{service="main"}': 12.5,
+        'cipherecho_connections_refused_total{listener="main",reason="source full"}': 0,
+        'cipherecho_connections_closed_total{listener="main",reason="end of input"}': 5,
+        'cipherecho_connections_closed_total{listener="main",reason="idle"}': 1,
+        'cipherecho_connections_empty_total{listener="main"}': 4,
+        'cipherecho_workers_written_off{listener="main"}': 2,
+        'cipherecho_connection_seconds_total{listener="main"}': 12.5,
         # 100 of those that ended; 10 and 20 of those that are open, 1 rejected of each.
-        'cipherecho_lines_total{service="main"}': 130,
-        'cipherecho_lines_rejected_total{service="main"}': 9,
-        'cipherecho_received_bytes_total{service="main"}': 2600 + 26 * 30,
-        'cipherecho_sent_bytes_total{service="main"}': 5200 + 52 * 30,
-        'cipherecho_tls_certificate_expiration_timestamp_seconds{service="main"}': 1.8e9,
+        'cipherecho_lines_total{listener="main"}': 130,
+        'cipherecho_lines_rejected_total{listener="main"}': 9,
+        'cipherecho_received_bytes_total{listener="main"}': 2600 + 26 * 30,
+        'cipherecho_sent_bytes_total{listener="main"}': 5200 + 52 * 30,
+        'cipherecho_tls_certificate_expiration_timestamp_seconds{listener="main"}': 1.8e9,
     }
 
 
 def test_numbers_are_as_of_now() -> None:
-    watched, ready = Watched(tally()), True
+    watched, ready = Watched(counters()), True
     metrics = Metrics({"main": watched}, lambda: ready, never)
     before = samples(metrics)
-    watched.tally.accepted += 1
-    watched.tally.closed["shutdown"] += 1
+    watched.counters.accepted += 1
+    watched.counters.closed["shutdown"] += 1
     ready = False
     after = samples(metrics)
     assert dict(after.items() - before.items()) == {
         "cipherecho_ready": 0,
-        'cipherecho_connections_accepted_total{service="main"}': 12,
-        'cipherecho_connections_closed_total{reason="shutdown",service="main"}': 1,
+        'cipherecho_connections_accepted_total{listener="main"}': 12,
+        'cipherecho_connections_closed_total{listener="main",reason="shutdown"}': 1,
     }
 
 
-def test_services_are_told_apart_and_names_are_escaped() -> None:
+def test_listeners_are_told_apart_and_names_are_escaped() -> None:
     names = ["tcp://127.0.0.1:8013", 'quotes " and\nlines \\']
-    metrics = Metrics({name: Watched(Tally()) for name in names}, lambda: True, never)
+    metrics = Metrics({name: Watched(Counters()) for name in names}, lambda: True, never)
     text, _ = metrics.exposition()
     [lines] = [one for one in parse_text(text.decode()) if one.name == "cipherecho_lines"]
-    assert [sample.labels for sample in lines.samples] == [{"service": name} for name in names]
+    assert [sample.labels for sample in lines.samples] == [{"listener": name} for name in names]
 
 
 def test_no_bound_is_infinite_and_without_tls_nothing_expires() -> None:
-    told = samples(Metrics({"main": Watched(Tally())}, lambda: True, never))
-    assert told['cipherecho_connections_limit{service="main"}'] == float("inf")
+    told = samples(Metrics({"main": Watched(Counters())}, lambda: True, never))
+    assert told['cipherecho_connections_limit{listener="main"}'] == float("inf")
     assert not [name for name in told if "certificate" in name]
 
 
@@ -178,7 +178,7 @@ def test_the_process_is_told_of_too() -> None:
     ],
 )
 def test_the_reader_has_the_form_that_it_asks_for(accept: str, media_type: str) -> None:
-    metrics = Metrics({"main": Watched(tally(), lambda: 1.8e9)}, lambda: True, never)
+    metrics = Metrics({"main": Watched(counters(), lambda: 1.8e9)}, lambda: True, never)
     text, given = metrics.exposition(accept)
     assert given.startswith(media_type)
     assert given.isascii()
@@ -203,27 +203,31 @@ def test_a_number_that_can_not_be_had_is_left_out() -> None:
         raise ZeroDivisionError
 
     failures: list[Exception] = []
-    tallies = tally(), tally(), tally()
-    tallies[1].traffic = broken  # type: ignore[method-assign, assignment]
-    tallies[2].most = "many"  # type: ignore[assignment]
-    services = {name: Watched(one, lambda: 1.8e9) for name, one in zip("abc", tallies, strict=True)}
-    whole = samples(Metrics({"a": services["a"]}, lambda: True, never))
-    services["c"] = Watched(tallies[2], broken)
+    all_counters = counters(), counters(), counters()
+    all_counters[1].traffic = broken  # type: ignore[method-assign, assignment]
+    all_counters[2].most = "many"  # type: ignore[assignment]
+    listeners = {
+        name: Watched(one, lambda: 1.8e9) for name, one in zip("abc", all_counters, strict=True)
+    }
+    whole = samples(Metrics({"a": listeners["a"]}, lambda: True, never))
+    listeners["c"] = Watched(all_counters[2], broken)
 
-    told = samples(Metrics(services, lambda: bool(broken()), failures.append))
+    told = samples(Metrics(listeners, lambda: bool(broken()), failures.append))
     # The limits are one metric, which can't be written with such a number in it.
-    lost = {"cipherecho_ready", 'cipherecho_connections_limit{service="a"}'}
+    lost = {"cipherecho_ready", 'cipherecho_connections_limit{listener="a"}'}
     assert whole.items() - told.items() == {(name, whole[name]) for name in lost}
-    assert 'cipherecho_connections_open{service="b"}' in told
-    assert 'cipherecho_lines_total{service="b"}' not in told
-    assert 'cipherecho_sent_bytes_total{service="c"}' in told
+    assert 'cipherecho_connections_open{listener="b"}' in told
+    assert 'cipherecho_lines_total{listener="b"}' not in told
+    assert 'cipherecho_sent_bytes_total{listener="c"}' in told
     # Readiness, "many", the four of traffic, and the certificate's.
     assert [type(failure) for failure in failures].count(ZeroDivisionError) == 6
     assert len(failures) == 7
 
 
 def test_promtool_finds_nothing_to_complain_of() -> None:
-    text, _ = Metrics({"main": Watched(tally(), lambda: 1.8e9)}, lambda: True, never).exposition()
+    text, _ = Metrics(
+        {"main": Watched(counters(), lambda: 1.8e9)}, lambda: True, never
+    ).exposition()
     done = subprocess.run(
         [tool("promtool"), "check", "metrics"],
         input=text,

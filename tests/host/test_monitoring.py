@@ -18,7 +18,7 @@ import pytest
 import trio
 from trio.testing import lockstep_stream_pair, memory_stream_pair
 
-from cipherecho.connections.counters import Tally
+from cipherecho.connections.counters import Counters
 from cipherecho.host.metrics import Metrics, Watched
 from cipherecho.host.monitoring import answer, serve_metrics
 from cipherecho.network.listeners import open_listeners, transport_of
@@ -26,15 +26,15 @@ from cipherecho.settings.endpoint import TcpEndpoint
 from tests.helpers.running import PATIENCE, tool
 from tests.host.test_metrics import never
 
-TALLY = Tally()
+TALLY = Counters()
 TALLY.most = 9
-SERVICES = {"main": Watched(TALLY)}
-METRICS = Metrics(SERVICES, lambda: True, never)
+LISTENERS = {"main": Watched(TALLY)}
+METRICS = Metrics(LISTENERS, lambda: True, never)
 
 
 @asynccontextmanager
 async def watched(
-    ready: Callable[[], bool] = lambda: True, services: dict[str, Watched] = SERVICES
+    ready: Callable[[], bool] = lambda: True, services: dict[str, Watched] = LISTENERS
 ) -> AsyncIterator[TcpEndpoint]:
     """Serve on a free port; cancelled at the end, and after a while."""
     with trio.fail_after(PATIENCE):
@@ -78,16 +78,16 @@ async def test_metrics_are_served() -> None:
     assert response.status == 200
     assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert int(response.headers["Content-Length"]) == len(response.body)
-    assert b'\ncipherecho_connections_limit{service="main"} 9.0\n' in response.body
+    assert b'\ncipherecho_connections_limit{listener="main"} 9.0\n' in response.body
 
 
 async def test_metrics_are_as_of_now() -> None:
-    tally = Tally()
-    async with watched(services={"main": Watched(tally)}) as endpoint:
+    counters = Counters()
+    async with watched(services={"main": Watched(counters)}) as endpoint:
         for number in range(3):
-            tally.accepted = number
+            counters.accepted = number
             response = await ask(endpoint, "/metrics")
-            assert f'_accepted_total{{service="main"}} {number}.0\n'.encode() in response.body
+            assert f'_accepted_total{{listener="main"}} {number}.0\n'.encode() in response.body
 
 
 async def test_the_loop_lives_as_long_as_it_answers() -> None:
@@ -98,13 +98,13 @@ async def test_the_loop_lives_as_long_as_it_answers() -> None:
 
 
 async def test_a_server_without_a_worker_is_not_ready() -> None:
-    services = {"one": Watched(Tally()), "two": Watched(Tally())}
+    services = {"one": Watched(Counters()), "two": Watched(Counters())}
     async with watched(services=services) as endpoint:
-        services["two"].tally.no_worker_left = True
+        services["two"].counters.no_worker_left = True
         response = await ask(endpoint, "/readyz")
         assert (response.status, response.body) == (503, b"no worker thread is left: two\n")
         assert b"\ncipherecho_ready 0.0\n" in (await ask(endpoint, "/metrics")).body
-        services["two"].tally.no_worker_left = False
+        services["two"].counters.no_worker_left = False
         assert (await ask(endpoint, "/readyz")).status == 200
 
 
@@ -443,7 +443,7 @@ async def test_metrics_that_fail_are_left_out_and_logged_once(
         for _ in range(3):
             response = await ask(endpoint, "/metrics")
             assert response.status == 200
-            assert b'\ncipherecho_connections_limit{service="main"} 9.0\n' in response.body
+            assert b'\ncipherecho_connections_limit{listener="main"} 9.0\n' in response.body
             assert b"expiration_timestamp_seconds{" not in response.body
     first, *again = caplog.records
     assert first.exc_info

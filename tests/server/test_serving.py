@@ -24,11 +24,11 @@ import trio
 from cipherecho.cipher import Cipher, InputError
 from cipherecho.ciphers.coder import NotACipherError
 from cipherecho.connections.buffers import Buffers
-from cipherecho.connections.counters import Tally
+from cipherecho.connections.counters import Counters
 from cipherecho.network.listeners import open_listeners
 from cipherecho.rot13 import Rot13
 from cipherecho.server import serve
-from cipherecho.session import Reply
+from cipherecho.session import ReplyMode
 from cipherecho.settings.endpoint import TcpEndpoint
 from cipherecho.settings.limits import Limits
 from tests.helpers.ciphers import FAULTY, Faulty, Numbered
@@ -54,7 +54,7 @@ class Served:
 
     def __init__(self, endpoint: TcpEndpoint) -> None:
         self.endpoint = endpoint
-        self.tally = Tally()
+        self.counters = Counters()
         self.buffers = Buffers()
         self.shutdown = trio.Event()
         self.ended = trio.Event()
@@ -78,7 +78,7 @@ class Served:
 async def serving(
     cipher: Cipher | None = None,
     limits: Limits | None = None,
-    reply: Reply = Reply.BOTH,
+    reply: ReplyMode = ReplyMode.BOTH,
     *,
     log_empty: bool = False,
 ) -> AsyncIterator[Served]:
@@ -95,7 +95,7 @@ async def serving(
                     reply=reply,
                     express=Served.express,
                     log_empty=log_empty,
-                    tally=server.tally,
+                    counters=server.counters,
                     buffers=server.buffers,
                     shutdown=server.shutdown,
                     task_status=task_status,  # type: ignore[arg-type]
@@ -106,7 +106,7 @@ async def serving(
             yield server
             server.shutdown.set()
             await server.ended.wait()
-    check_settled(server.tally, server.buffers)
+    check_settled(server.counters, server.buffers)
 
 
 async def read_to_end(client: trio.SocketStream) -> bytes:
@@ -146,13 +146,13 @@ async def test_start_gives_the_bound_address() -> None:
 
 
 async def test_limits_and_reply_are_those_given() -> None:
-    async with serving(limits=Limits(max_line=5), reply=Reply.CIPHER) as server:
+    async with serving(limits=Limits(max_line=5), reply=ReplyMode.CIPHER) as server:
         assert await server.ask(b"Hello\n") == b"Uryyb\n"
         assert (await server.ask(b"Hello!\n")).startswith(b"!error: got a line of more than 5")
 
 
 async def test_two_connections_never_share_a_cipher_state() -> None:
-    async with serving(Numbered(), reply=Reply.CIPHER) as server:
+    async with serving(Numbered(), reply=ReplyMode.CIPHER) as server:
         one, two = await server.connect(), await server.connect()
         async with one, two:
             for number in (b"1", b"2", b"3"):
@@ -240,7 +240,7 @@ async def test_who_connects_and_says_nothing_is_counted_and_not_logged(
         assert await server.ask(b"") == b""
         assert await server.ask(b"Hello\n") == b"Hello\nUryyb\n"
     idle.close()
-    assert (server.tally.closed.total(), server.tally.empty) == (5, 4)
+    assert (server.counters.closed.total(), server.counters.empty) == (5, 4)
     assert caplog.text.count("closed: ") == caplog.text.count("lines=1") == 1
 
 
@@ -642,13 +642,13 @@ async def test_a_line_that_takes_longer_than_the_coding_time_ends_its_connection
     async with serving(cipher, limits) as server:
         with trio.fail_after(PATIENCE):
             assert await server.ask(b"a\nwait\r\nnever\n") == (b"a\nA\nwait\r\n" + error + b"\r\n")
-            assert server.tally.workers_written_off == 1
+            assert server.counters.workers_written_off == 1
             # Others are served; but this source, the only one here, may have lost one of four.
             assert (await server.ask(b"a\n")).startswith(
                 b"!error: got a line when 1 of your address still take more than 0.2 s"
             )
             cipher.go.set()
-            while server.tally.workers_written_off:
+            while server.counters.workers_written_off:
                 await trio.sleep(0.001)
             assert await server.ask(b"a\n") == b"a\nA\n"
     assert "reason='coding timeout' lines=2" in caplog.text
@@ -661,7 +661,7 @@ async def test_neither_shutdown_nor_end_waits_for_a_thread_that_is_written_off()
             await server.ask(b"wait\n")
             server.shutdown.set()
             await server.ended.wait()
-            assert server.tally.workers_written_off == 1
+            assert server.counters.workers_written_off == 1
     cipher.go.set()
 
 
@@ -669,7 +669,7 @@ async def test_what_a_slow_cipher_remembers_stays_in_order() -> None:
     class Slow(Numbered):
         slow = True
 
-    async with serving(Slow(), reply=Reply.CIPHER) as server:
+    async with serving(Slow(), reply=ReplyMode.CIPHER) as server:
         clients = [await server.connect() for _ in range(5)]
         for _ in range(20):
             for client in clients:
@@ -770,7 +770,7 @@ async def test_shutdown_with_nobody_connected_is_immediate() -> None:
 async def test_serve_can_be_started_with_keywords_of_its_own() -> None:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with trio.open_nursery() as nursery:
-        start = partial(serve, reply=Reply.CIPHER, express=Served.express)
+        start = partial(serve, reply=ReplyMode.CIPHER, express=Served.express)
         [endpoint] = await nursery.start(start, listeners, Rot13(), Limits(max_line=10))
         async with await trio.open_tcp_stream(endpoint.host, endpoint.port) as client:
             await client.send_all(b"Hello\n")

@@ -22,7 +22,7 @@ import pytest
 import trio
 
 from cipherecho.connections.buffers import Buffers
-from cipherecho.connections.counters import Tally
+from cipherecho.connections.counters import Counters
 from cipherecho.network.certificates import Certificates, PemFiles, TlsError
 from cipherecho.network.listeners import open_listeners
 from cipherecho.rot13 import Rot13
@@ -30,7 +30,7 @@ from cipherecho.server import serve
 from cipherecho.settings.endpoint import Endpoint, TcpEndpoint
 from cipherecho.settings.limits import Limits
 from cipherecho.settings.tls import TlsSettings, TlsVersion
-from cipherecho.settings.trusted_proxies import Proxies
+from cipherecho.settings.trusted_proxies import TrustedProxies
 from tests.helpers.certificates import ODD, Authority
 from tests.helpers.drivers import DRIVERS, check_settled
 from tests.helpers.proxy_headers import SIGNATURE, addition, tcp4, tcp6, unix
@@ -94,7 +94,7 @@ class Served:
 
     def __init__(self, certificates: Certificates | None) -> None:
         self.certificates = certificates
-        self.tally = Tally()
+        self.counters = Counters()
         self.buffers = Buffers()
         self.endpoints: Sequence[Endpoint] = ()
         self.run_there: Callable[[Callable[[], None]], None] = lambda what: what()
@@ -156,9 +156,9 @@ def serving(
                         listeners,
                         Rot13(),
                         limits,
-                        proxies=Proxies(proxies),
+                        proxies=TrustedProxies(proxies),
                         express=Served.express,
-                        tally=server.tally,
+                        counters=server.counters,
                         buffers=server.buffers,
                         shutdown=stop,
                     )
@@ -175,7 +175,7 @@ def serving(
             with suppress(trio.RunFinishedError):  # its result says why
                 server.run_there(stop.set)
             running.result(PATIENCE)
-    check_settled(server.tally, server.buffers)
+    check_settled(server.counters, server.buffers)
 
 
 def secured(client: socket.socket, trusting: ssl.SSLContext) -> ssl.SSLSocket:
@@ -249,7 +249,7 @@ def test_silence_in_a_handshake_is_ended_in_time_and_holds_up_nobody(
             client.sendall(HELLO)
             assert receive_lines(client, 2) == URYYB
         assert b"\nUryyb" not in remains(silent)
-    assert server.tally.refused["TLS handshake"] == 1
+    assert server.counters.refused["TLS handshake"] == 1
     assert refusals(log) == ["'TLS handshake' detail='it took too long'"]
 
 
@@ -267,7 +267,7 @@ def test_a_handshake_that_goes_on_and_on_is_refused(
                 assert receive_lines(other, 2) == URYYB
             client.sendall(record + bytes(16_384))
             assert b"Uryyb" not in remains(client)
-    assert server.tally.refused["TLS handshake"] == 1
+    assert server.counters.refused["TLS handshake"] == 1
     assert refusals(log) == ["'TLS handshake' detail='handshake too long'"]
 
 
@@ -282,7 +282,7 @@ def test_plaintext_to_a_tls_port_is_refused(
         with server.secure(trusting) as client:
             client.sendall(HELLO)
             assert receive_lines(client, 2) == URYYB
-    assert server.tally.refused["TLS handshake"] == 1
+    assert server.counters.refused["TLS handshake"] == 1
     assert refusals(log) == ["'TLS handshake' detail='plaintext'"]
 
 
@@ -308,8 +308,8 @@ def test_a_reset_at_any_moment_of_a_handshake_ends_that_connection_alone(
         reset(done)
         bystander.sendall(HELLO)
         assert receive_lines(bystander, 2) == URYYB
-    assert server.tally.accepted == 1 + 2 * len(sizes) + 2
-    assert server.tally.refused["TLS handshake"] >= 2 * len(sizes) + 1
+    assert server.counters.accepted == 1 + 2 * len(sizes) + 2
+    assert server.counters.refused["TLS handshake"] >= 2 * len(sizes) + 1
 
 
 @pytest.mark.parametrize("at_once", [False, True], ids=["waits", "sends at once"])
@@ -349,7 +349,7 @@ def test_a_client_always_hears_what_is_wrong_with_its_certificate(
         with server.secure(right) as client:
             client.sendall(HELLO)
             assert receive_lines(client, 2) == URYYB
-    assert server.tally.refused["TLS handshake"] == 20
+    assert server.counters.refused["TLS handshake"] == 20
     assert refusals(log)[0] == f"'TLS handshake' detail={detail!r}"
 
 
@@ -374,7 +374,7 @@ def test_the_client_may_refuse_the_server(
     distrusting = Authority.at(tmp_path / "other").trusting()
     with serving(tls) as server, pytest.raises(ssl.SSLCertVerificationError):
         server.secure(distrusting)
-    assert server.tally.refused["TLS handshake"] == 1
+    assert server.counters.refused["TLS handshake"] == 1
     assert refusals(log) == ["'TLS handshake' detail='refused by the client: unknown ca'"]
 
 
@@ -385,7 +385,7 @@ def test_tls_1_2_is_refused_unless_it_is_asked_for(authority: Authority) -> None
     with serving(TlsSettings(*files)) as server, pytest.raises(ssl.SSLError) as caught:
         server.secure(old)
     assert caught.value.reason == "TLSV1_ALERT_PROTOCOL_VERSION"
-    assert server.tally.refused["TLS handshake"] == 1
+    assert server.counters.refused["TLS handshake"] == 1
     with serving(TlsSettings(*files, minimum=TlsVersion.TLS_1_2)) as server:
         with server.secure(old) as client:
             assert client.version() == "TLSv1.2"
@@ -422,7 +422,7 @@ def test_a_client_that_half_closes_by_close_notify_gets_all_replies(
         with pytest.raises(ssl.SSLZeroReturnError):  # the server's close_notify
             go_on(talker.read)
     assert received == expected
-    assert server.tally.closed["end of input"] == 1
+    assert server.counters.closed["end of input"] == 1
 
 
 def test_a_client_that_half_closes_by_tcp_alone_gets_all_replies(
@@ -433,7 +433,7 @@ def test_a_client_that_half_closes_by_tcp_alone_gets_all_replies(
         end_by_tcp(client)
         # The server's own end of TLS comes too, or this would raise.
         assert receive_all(client) == both(MANY_LINES)
-    assert server.tally.closed["end of input"] == 1
+    assert server.counters.closed["end of input"] == 1
 
 
 def test_a_client_that_goes_with_no_close_notify_has_ended_its_input(
@@ -445,7 +445,7 @@ def test_a_client_that_goes_with_no_close_notify_has_ended_its_input(
             client.sendall(HELLO)
             assert receive_lines(client, 2) == URYYB
             client.close()
-    assert server.tally.closed["end of input"] == 10
+    assert server.counters.closed["end of input"] == 10
 
 
 def test_a_reset_after_the_handshake_ends_that_connection_alone(
@@ -458,8 +458,8 @@ def test_a_reset_after_the_handshake_ends_that_connection_alone(
             bystander.sendall(HELLO)
             assert receive_lines(bystander, 2) == URYYB
             reset(client)
-    assert server.tally.accepted == 4
-    assert server.tally.closed["TLS error"] == 0
+    assert server.counters.accepted == 4
+    assert server.counters.closed["TLS error"] == 0
 
 
 def test_what_is_no_record_of_tls_ends_that_connection_alone(
@@ -473,7 +473,7 @@ def test_what_is_no_record_of_tls_ends_that_connection_alone(
             remains(below)
         bystander.sendall(HELLO)
         assert receive_lines(bystander, 2) == URYYB
-    assert server.tally.closed["TLS error"] == 1
+    assert server.counters.closed["TLS error"] == 1
 
 
 # TLS: certificates reloaded in traffic
@@ -543,7 +543,7 @@ def test_openssl_s_client_is_served(tls: TlsSettings, authority: Authority) -> N
             assert output.wait_for(len(URYYB) * 1000) == URYYB * 1000
             process.kill()
             output.close()
-    assert server.tally.ended.lines == 1000
+    assert server.counters.ended.lines == 1000
 
 
 def test_ncat_is_served_and_gets_the_last_reply(tls: TlsSettings, authority: Authority) -> None:
@@ -642,7 +642,7 @@ def test_a_proxy_that_sends_no_valid_header_is_closed_unanswered(kind: str) -> N
                 client.shutdown(socket.SHUT_WR)
             assert remains(client) == b""
         assert server.ask(LINE + HELLO) == URYYB
-    assert server.tally.refused["PROXY header"] == 1
+    assert server.counters.refused["PROXY header"] == 1
 
 
 @pytest.mark.parametrize("size", [0, 1, 20, len(LINE) - 1])
@@ -662,7 +662,7 @@ def test_a_reset_in_a_header_ends_that_connection_alone() -> None:
             client.sendall(LINE[:size])
             reset(client)
         assert server.ask(LINE + HELLO) == URYYB
-    assert server.tally.accepted == len(LINE) + 2
+    assert server.counters.accepted == len(LINE) + 2
 
 
 # PROXY, then TLS
@@ -700,7 +700,7 @@ def test_tls_comes_without_a_header_from_a_proxy_to_no_avail(
 ) -> None:
     with serving(tls, proxies=PROXIES) as server, pytest.raises(OSError):  # noqa: PT011
         server.secure(trusting)
-    assert server.tally.refused["PROXY header"] == 1
+    assert server.counters.refused["PROXY header"] == 1
 
 
 # Sources
@@ -736,8 +736,8 @@ def test_a_thousand_connections_of_one_source_leave_the_others_served() -> None:
             assert receive_lines(client, 2) == URYYB
         held[0].close()
         server.ask_until(HELLO, URYYB)
-    assert server.tally.refused["source full"] >= 990
-    assert server.tally.refused["full"] == 0
+    assert server.counters.refused["source full"] >= 990
+    assert server.counters.refused["full"] == 0
 
 
 def test_a_source_that_begins_connections_too_fast_is_told_so() -> None:
@@ -746,14 +746,14 @@ def test_a_source_that_begins_connections_too_fast_is_told_so() -> None:
         assert [server.ask(HELLO) for _ in range(5)] == [URYYB] * 5
         assert [server.ask(HELLO) for _ in range(20)] == [SOURCE_RATE] * 20
         assert [server.ask(HELLO, ELSEWHERE) for _ in range(5)] == [URYYB] * 5
-    assert server.tally.refused["source rate"] == 20
+    assert server.counters.refused["source rate"] == 20
 
 
 def test_a_source_that_keeps_trying_still_gets_what_its_rate_gives_it() -> None:
     with serving(limits=Limits(accept_rate=20, accept_burst=1)) as server:
         for _ in range(3):
             server.ask_until(HELLO, URYYB)
-    assert server.tally.refused["source rate"] > 0
+    assert server.counters.refused["source rate"] > 0
 
 
 def test_a_refused_client_hears_of_it_over_tls_too(
@@ -802,7 +802,7 @@ def test_silent_handshakes_have_half_of_the_places_and_make_room(
         # The longest waiting went, in silence, each for another that came.
         assert [remains(client) for client in silent[:16]] == [b""] * 16
         # One more for each that came before the server knew the one before it to be through.
-        assert 16 <= server.tally.refused["crowded out"] <= 20
+        assert 16 <= server.counters.refused["crowded out"] <= 20
     assert "'crowded out' detail='TLS handshake'" in log.text
 
 

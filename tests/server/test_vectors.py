@@ -17,7 +17,7 @@ from cipherecho.ciphers.specification import parse
 from cipherecho.network.listeners import open_listeners
 from cipherecho.registry import Registry
 from cipherecho.server import serve
-from cipherecho.session import Reply, Reset, Session
+from cipherecho.session import ReplyMode, Session, StateScope
 from cipherecho.settings.endpoint import TcpEndpoint
 from cipherecho.testing import conform
 from tests.helpers.in_process import run
@@ -52,7 +52,7 @@ async def _through_a_server(cipher: Cipher, text: str) -> str:
     async with open_listeners([anywhere]) as listeners, trio.open_nursery() as nursery:
 
         async def run_server(task_status: trio.TaskStatus[list[TcpEndpoint]]) -> None:
-            await serve(listeners, cipher, reply=Reply.CIPHER, task_status=task_status)  # type: ignore[arg-type]
+            await serve(listeners, cipher, reply=ReplyMode.CIPHER, task_status=task_status)  # type: ignore[arg-type]
 
         [endpoint] = await nursery.start(run_server)
         async with await trio.open_tcp_stream(endpoint.host, endpoint.port) as client:
@@ -82,7 +82,9 @@ async def test_a_vector_holds_over_a_socket(specification: str, vector: Vector) 
 @pytest.mark.parametrize(("specification", "vector"), VECTORS, ids=IDS)
 def test_a_vector_holds_where_every_line_starts_afresh(specification: str, vector: Vector) -> None:
     """Its first line does, which is where the state starts."""
-    session = Session(REGISTRY.load(parse(specification)), reply=Reply.FILTER, reset=Reset.LINE)
+    session = Session(
+        REGISTRY.load(parse(specification)), reply=ReplyMode.FILTER, reset=StateScope.LINE
+    )
     line, code = (text.partition("\n")[0] for text in (vector.plaintext, vector.ciphertext))
     for _ in range(3):
         assert session.receive(line.encode() + b"\n").decode() == code + "\n"

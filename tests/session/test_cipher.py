@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cipherecho.cipher import InputError, OptionError, Range, Vector, letter_table
-from cipherecho.ciphers.coder import Coder, check_cipher
+from cipherecho.ciphers.coder import Coder, as_cipher
 from cipherecho.rot13 import Rot13
 
 ATBASH = "ZYXWVUTSRQPONMLKJIHGFEDCBA"
@@ -43,7 +43,7 @@ def test_every_alphabet_makes_a_table_that_is_a_cipher(letters: list[str]) -> No
     class Alphabet:
         table = letter_table("".join(letters))
 
-    check_cipher(Alphabet())
+    as_cipher(Alphabet())
     assert string.ascii_uppercase.encode().translate(Alphabet.table) == "".join(letters).encode()
     assert (
         string.ascii_lowercase.encode().translate(Alphabet.table)

@@ -21,7 +21,15 @@ from cipherecho.cipher import Cipher, InputError
 from cipherecho.ciphers.coder import CodingError, NotACipherError
 from cipherecho.ciphers.composition import chain, inverse
 from cipherecho.rot13 import Rot13
-from cipherecho.session import LINE_WEIGHT, MAX_LINE, Closed, Reply, Reset, Session, error_line
+from cipherecho.session import (
+    LINE_WEIGHT,
+    MAX_LINE,
+    Closed,
+    ReplyMode,
+    Session,
+    StateScope,
+    error_line,
+)
 from tests.helpers.ciphers import (
     FAULTY,
     RAISING,
@@ -110,7 +118,7 @@ def test_lines_with_both_endings_are_answered_in_order() -> None:
 
 def test_a_filter_client_gets_the_coded_lines_alone() -> None:
     """WIRE, lines 2: `--reply cipher`."""
-    session = Session(Rot13(), reply=Reply.CIPHER)
+    session = Session(Rot13(), reply=ReplyMode.CIPHER)
     assert conversation(session, b"one\r\ntwo\n\nrest") == b"bar\r\ngjb\n\nerfg\n"
 
 
@@ -227,14 +235,16 @@ def test_in_a_pipeline_the_output_ends_as_the_input_does(
     cipher: Cipher, max_line: int | None
 ) -> None:
     for data in (b"abc\nd", b"abc\nd\r", b"abc\nd\r\n", b"\n", b""):
-        session = Session(cipher, reply=Reply.FILTER, max_line=max_line)
+        session = Session(cipher, reply=ReplyMode.FILTER, max_line=max_line)
         assert conversation(session, data) == data.translate(Caesar.table)
 
 
 def test_in_a_pipeline_errors_are_for_the_caller_alone() -> None:
     reasons = []
     session = Session(
-        Picky(), reply=Reply.FILTER, on_rejected=lambda line, why: reasons.append((line, str(why)))
+        Picky(),
+        reply=ReplyMode.FILTER,
+        on_rejected=lambda line, why: reasons.append((line, str(why))),
     )
     assert conversation(session, b"a\nx1\r\nb\nx2") == b"a\nb\n"
     assert reasons == [
@@ -244,19 +254,19 @@ def test_in_a_pipeline_errors_are_for_the_caller_alone() -> None:
 
 
 def test_in_a_pipeline_a_failure_ends_the_output() -> None:
-    session = Session(RETURNING["None"], reply=Reply.FILTER)
+    session = Session(RETURNING["None"], reply=ReplyMode.FILTER)
     assert conversation(session, b"a\n!\nb\n") == b"a\n"
     assert session.closed is Closed.CIPHER_FAILED
 
 
 def test_in_a_pipeline_nothing_of_a_line_is_sent_that_is_rejected_later() -> None:
-    session = Session(PickyInStretches(), reply=Reply.FILTER, max_line=None)
+    session = Session(PickyInStretches(), reply=ReplyMode.FILTER, max_line=None)
     assert conversation(session, b"a", b"x\nb", b"c\n", b"d") == b"bc\nd"
     assert session.rejected == 1
 
 
 def test_in_a_pipeline_a_table_waits_for_no_line_if_there_is_no_limit() -> None:
-    session = Session(Caesar(), reply=Reply.FILTER, max_line=None)
+    session = Session(Caesar(), reply=ReplyMode.FILTER, max_line=None)
     assert session.receive(b"ab") == b"de"
 
 
@@ -279,15 +289,15 @@ def test_two_connections_never_see_each_others_state() -> None:
 def test_two_directions_never_see_each_others_state() -> None:
     """WIRE, state."""
     cipher = Progressive()
-    there = Session(cipher, reply=Reply.CIPHER)
-    back = Session(inverse(cipher), reply=Reply.CIPHER)
+    there = Session(cipher, reply=ReplyMode.CIPHER)
+    back = Session(inverse(cipher), reply=ReplyMode.CIPHER)
     for line in (b"hello\n", b"\n", b"world\n"):
         assert answers(back, [answers(there, [line])]) == line
 
 
 def test_with_reset_line_every_line_starts_afresh() -> None:
     """WIRE, state: `--reset line`."""
-    session = Session(Numbered(), reset=Reset.LINE)
+    session = Session(Numbered(), reset=StateScope.LINE)
     assert answers(session, [b"a\nb\n", b"c\n"]) == b"a\n1 a\nb\n1 b\nc\n1 c\n"
 
 
@@ -319,13 +329,13 @@ def test_a_rejected_line_leaves_the_state_as_it_was() -> None:
 
 def test_a_rejected_line_leaves_the_state_of_the_cipher_that_rejects_it() -> None:
     """WIRE, wrong 1: a line out of turn is skipped, the one that was due is still due."""
-    session = Session(inverse(Numbered()), reply=Reply.CIPHER)
+    session = Session(inverse(Numbered()), reply=ReplyMode.CIPHER)
     assert masked(answers(session, [b"1 a\n3 c\n2 b\n3 c\n"])) == b"a\n!error: ?\nb\nc\n"
 
 
 def test_a_filter_client_gets_error_lines_alone() -> None:
     """WIRE, wrong: with `--reply cipher` there is no echo before an error line."""
-    session = Session(Picky(), reply=Reply.CIPHER)
+    session = Session(Picky(), reply=ReplyMode.CIPHER)
     assert masked(answers(session, [b"a\nx\r\nb\n"])) == b"a\n!error: ?\r\nb\n"
 
 
@@ -392,7 +402,7 @@ def test_what_a_cipher_returned_is_no_secret_for_the_log() -> None:
 
 def test_a_coded_line_has_at_most_16_times_the_limit_and_4_kib() -> None:
     longest = 16 * 10 + 4096
-    session = Session(Padded(longest - 1), reply=Reply.CIPHER, max_line=10)
+    session = Session(Padded(longest - 1), reply=ReplyMode.CIPHER, max_line=10)
     assert len(answers(session, [b"a\n"])) == longest + 1
     assert masked(answers(session, [b"ab\n"])) == b"!error: ?\n"
     assert str(session.failure) == (
@@ -441,7 +451,7 @@ def test_a_body_of_exactly_the_limit_is_allowed(
 def test_the_limit_is_65_536_bytes_unless_told() -> None:
     """WIRE, wrong 3."""
     assert MAX_LINE == 65_536
-    session = Session(Rot13(), reply=Reply.CIPHER)
+    session = Session(Rot13(), reply=ReplyMode.CIPHER)
     assert answers(session, [b"a" * 65_536, b"\r\n"]) == b"n" * 65_536 + b"\r\n"
     assert session.receive(b"a" * 65_537) != b""
 
@@ -480,11 +490,11 @@ def test_a_cr_after_the_limit_may_be_half_of_the_ending_and_so_has_to_be_waited_
         (b"\r", b"!error: ?\n"),
         (b"e", b"!error: ?\n"),
     ):
-        session = Session(Picky(), reply=Reply.CIPHER, max_line=4)
+        session = Session(Picky(), reply=ReplyMode.CIPHER, max_line=4)
         assert session.receive(b"abcd\r") == b""
         assert session.closed is None
         assert masked(session.receive(following)) == reply
-    session = Session(Picky(), reply=Reply.CIPHER, max_line=4)
+    session = Session(Picky(), reply=ReplyMode.CIPHER, max_line=4)
     assert conversation(session, b"abcd\r") == b"abcd\r\n"
 
 
@@ -556,9 +566,9 @@ DATA = st.one_of(LINES, LINES, st.binary(max_size=40))
 LIMITS = st.one_of(st.integers(0, 20), st.just(MAX_LINE), st.none())
 
 
-@given(DATA, st.sampled_from(Reply), LIMITS)
+@given(DATA, st.sampled_from(ReplyMode), LIMITS)
 def test_a_table_and_the_same_cipher_without_one_answer_alike(
-    data: bytes, reply: Reply, max_line: int | None
+    data: bytes, reply: ReplyMode, max_line: int | None
 ) -> None:
     table, lines = (
         Session(cipher, reply=reply, max_line=max_line) for cipher in (Caesar(), StatelessCaesar())
@@ -567,9 +577,9 @@ def test_a_table_and_the_same_cipher_without_one_answer_alike(
     assert table.closed == lines.closed
 
 
-@given(DATA, st.sampled_from(Reply), LIMITS)
+@given(DATA, st.sampled_from(ReplyMode), LIMITS)
 def test_long_blocks_are_answered_like_short_ones(
-    data: bytes, reply: Reply, max_line: int | None
+    data: bytes, reply: ReplyMode, max_line: int | None
 ) -> None:
     """A long text is translated another way than a short one, and found to be in bounds."""
     block = data * 200
@@ -577,13 +587,13 @@ def test_long_blocks_are_answered_like_short_ones(
         Session(cipher, reply=reply, max_line=max_line) for cipher in (Caesar(), StatelessCaesar())
     )
     assert conversation(table, block) == conversation(lines, block)
-    assert table.lines == lines.lines or reply is Reply.FILTER
+    assert table.lines == lines.lines or reply is ReplyMode.FILTER
     assert table.closed == lines.closed
 
 
 @pytest.mark.parametrize("cipher", [Rot13(), Picky(), Numbered()], ids=["table", "pure", "state"])
 def test_a_fresh_session_is_like_the_first_was_at_its_start(cipher: Cipher) -> None:
-    first = Session(cipher, reply=Reply.CIPHER, max_line=5)
+    first = Session(cipher, reply=ReplyMode.CIPHER, max_line=5)
     expected = first.receive(b"a\nb\n")
     first.receive(b"begun")
     fresh = first.fresh()
@@ -595,13 +605,13 @@ def test_a_fresh_session_is_like_the_first_was_at_its_start(cipher: Cipher) -> N
 
 
 def test_a_fresh_session_starts_lines_afresh_if_the_first_does() -> None:
-    session = Session(Numbered(), reply=Reply.CIPHER, reset=Reset.LINE).fresh()
+    session = Session(Numbered(), reply=ReplyMode.CIPHER, reset=StateScope.LINE).fresh()
     assert session.receive(b"a\na\n") == b"1 a\n1 a\n"
 
 
 def test_very_many_short_lines_are_answered_in_bounded_pieces() -> None:
     """WIRE, lines 6: "bounded memory", also for lines of one byte that become 4 KB."""
-    session = Session(Padded(4000), reply=Reply.CIPHER)
+    session = Session(Padded(4000), reply=ReplyMode.CIPHER)
     pieces = [session.receive(b"a\n" * 3000)]
     while session.has_more:
         assert session.closed is None
@@ -622,7 +632,7 @@ def test_empty_lines_are_answered_in_pieces_of_bounded_time() -> None:
 
 def test_what_waits_behind_a_piece_is_answered_before_the_end() -> None:
     """WIRE, lines 5: "every outstanding reply is sent"."""
-    session = Session(Picky(), reply=Reply.CIPHER)
+    session = Session(Picky(), reply=ReplyMode.CIPHER)
     sent = answers(session, [b"a\n" * 3000 + b"rest"])
     assert (sent, session.closed) == (b"a\n" * 3000, None)
     assert session.end() == b"rest\n"
@@ -631,7 +641,7 @@ def test_what_waits_behind_a_piece_is_answered_before_the_end() -> None:
 
 def test_a_line_that_is_too_long_waits_for_the_answers_before_it() -> None:
     """WIRE, wrong 3."""
-    session = Session(Picky(), reply=Reply.CIPHER, max_line=4)
+    session = Session(Picky(), reply=ReplyMode.CIPHER, max_line=4)
     first = session.receive(b"a\n" * 3000 + b"aaaaa")
     assert first == b"a\n" * 2048
     assert session.has_more
@@ -653,7 +663,7 @@ def test_a_failure_drops_what_waits_behind_it() -> None:
 
 
 def test_lines_are_answered_up_to_a_weight() -> None:
-    session = Session(Picky(), reply=Reply.CIPHER)
+    session = Session(Picky(), reply=ReplyMode.CIPHER)
     weight = LINE_WEIGHT + 3
     assert session.receive(b"abc\r\n" + b"abc\n" * 9, 2 * weight + 1) == b"abc\r\nabc\n"
     assert session.weight == 2 * weight + 1  # the CR too
@@ -703,7 +713,7 @@ def test_what_is_coded_in_one_is_cut_to_a_weight() -> None:
 
 def test_lines_are_answered_until_the_time_is_over() -> None:
     asked = iter([False])
-    session = Session(Picky(), reply=Reply.CIPHER)
+    session = Session(Picky(), reply=ReplyMode.CIPHER)
     first = session.receive(b"\n" * 100, is_over=lambda: next(asked, True))
     assert 0 < len(first) < 50
     assert first + session.resume() == b"\n" * 100
@@ -714,10 +724,10 @@ ANY_SHAPE = st.sampled_from(
 )
 
 
-@given(DATA, ANY_SHAPE, st.sampled_from(Reply), LIMITS, st.lists(st.integers(0, 2000)))
-@example(b"\n\n", PickyInStretches(), Reply.BOTH, MAX_LINE, [0, 0])
+@given(DATA, ANY_SHAPE, st.sampled_from(ReplyMode), LIMITS, st.lists(st.integers(0, 2000)))
+@example(b"\n\n", PickyInStretches(), ReplyMode.BOTH, MAX_LINE, [0, 0])
 def test_how_much_is_answered_at_a_go_makes_no_difference(
-    data: bytes, cipher: Cipher, reply: Reply, max_line: int | None, weights: list[int]
+    data: bytes, cipher: Cipher, reply: ReplyMode, max_line: int | None, weights: list[int]
 ) -> None:
     expected = Session(cipher, reply=reply, max_line=max_line)
     session = expected.fresh()
@@ -745,14 +755,14 @@ def test_how_much_is_answered_at_a_go_makes_no_difference(
 
 
 def test_the_next_line_is_answered_alone_whatever_it_weighs() -> None:
-    session = Session(Numbered(), reply=Reply.CIPHER)
+    session = Session(Numbered(), reply=ReplyMode.CIPHER)
     session.receive(b"a\nb\r\nc\n", 0)
     assert [session.answer_next(10_000) for _ in range(3)] == [b"1 a\n", b"2 b\r\n", b"3 c\n"]
     assert not session.has_more
 
 
 def test_what_is_coded_in_one_is_one_line_under_way() -> None:
-    session = Session(NumberedInBlocks(), reply=Reply.CIPHER)
+    session = Session(NumberedInBlocks(), reply=ReplyMode.CIPHER)
     session.receive(b"a\nb\nc\n", 0)
     assert session.answer_next(10_000) == b"1 a\n2 b\n3 c\n"
     session.receive(b"a\nb\nc\n", 0)
@@ -760,9 +770,9 @@ def test_what_is_coded_in_one_is_one_line_under_way() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "echo"), [(Reply.BOTH, b"b\r\n"), (Reply.CIPHER, b"")], ids=["both", "cipher"]
+    ("reply", "echo"), [(ReplyMode.BOTH, b"b\r\n"), (ReplyMode.CIPHER, b"")], ids=["both", "cipher"]
 )
-def test_a_session_in_a_thread_can_be_given_up(reply: Reply, echo: bytes) -> None:
+def test_a_session_in_a_thread_can_be_given_up(reply: ReplyMode, echo: bytes) -> None:
     """WIRE, wrong: "a line takes longer to code than the coding time"."""
 
     class GivenUp:
@@ -800,11 +810,15 @@ def test_a_transform_that_takes_blocks_is_given_many_lines_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("data", "reset"),
-    [(b"a\n", Reset.CONNECTION), (b"a\r\nb\rc\n", Reset.CONNECTION), (b"a\nb\n", Reset.LINE)],
+    [
+        (b"a\n", StateScope.CONNECTION),
+        (b"a\r\nb\rc\n", StateScope.CONNECTION),
+        (b"a\nb\n", StateScope.LINE),
+    ],
     ids=["one line", "a CR in a body", "each line afresh"],
 )
 def test_a_transform_that_takes_blocks_is_given_one_line_after_the_other(
-    data: bytes, reset: Reset
+    data: bytes, reset: StateScope
 ) -> None:
     cipher = NumberedInBlocks()
     conversation(Session(cipher, reset=reset), data)
@@ -835,7 +849,7 @@ def test_blocks_are_cut_into_pieces_where_lines_end() -> None:
     long = b"a" * 20_000 + b"\n"
     text = b"b" * 99 + b"\n"
     cipher = NumberedInBlocks()
-    sent = answers(Session(cipher, reply=Reply.CIPHER), [text * 200 + long + text * 3 + long])
+    sent = answers(Session(cipher, reply=ReplyMode.CIPHER), [text * 200 + long + text * 3 + long])
     assert len(sent.splitlines()) == 205
     # 163 lines of 100 bytes are just below 16 KiB, and a line above them comes alone.
     assert cipher.blocks == [text * 163, text * 37, text * 3]
@@ -865,13 +879,13 @@ def test_long_codes_of_blocks_are_answered_in_bounded_pieces() -> None:
 @pytest.mark.parametrize(
     ("reply", "sent"),
     [
-        (Reply.BOTH, b"a\r\n!error: %b\r\n"),
-        (Reply.CIPHER, b"!error: %b\r\n"),
-        (Reply.FILTER, b""),
+        (ReplyMode.BOTH, b"a\r\n!error: %b\r\n"),
+        (ReplyMode.CIPHER, b"!error: %b\r\n"),
+        (ReplyMode.FILTER, b""),
     ],
 )
 def test_a_failure_at_a_block_is_told_after_the_echo_of_its_first_line(
-    reply: Reply, sent: bytes
+    reply: ReplyMode, sent: bytes
 ) -> None:
     """WIRE, wrong 2: which of the lines it was, nobody knows."""
 
@@ -904,9 +918,11 @@ def test_pieces_before_one_that_fails_are_answered() -> None:
     assert isinstance(session.failure, CodingError)
 
 
-@given(DATA, st.integers(1, 300), st.sampled_from(Reply), LIMITS, st.sampled_from([1000, 65_536]))
+@given(
+    DATA, st.integers(1, 300), st.sampled_from(ReplyMode), LIMITS, st.sampled_from([1000, 65_536])
+)
 def test_many_lines_in_blocks_are_answered_like_one_by_one(
-    data: bytes, times: int, reply: Reply, max_line: int | None, cut: int
+    data: bytes, times: int, reply: ReplyMode, max_line: int | None, cut: int
 ) -> None:
     """More lines and more bytes than there are in a piece, with rejections and every ending."""
     text = data * times
@@ -973,7 +989,7 @@ def test_an_error_line_is_one_printable_line(text: str, shown: str) -> None:
     def rejected(_: bytes) -> bytes:
         raise InputError(text)
 
-    session = Session(Faulty(rejected), reply=Reply.CIPHER)
+    session = Session(Faulty(rejected), reply=ReplyMode.CIPHER)
     assert answers(session, [b"!\n"]).decode() == (
         f"!error: {shown}; this line is skipped, the connection goes on\n"
     )
@@ -985,7 +1001,7 @@ def test_a_long_message_is_cut_and_still_says_what_happens_next() -> None:
     def rejected(body: bytes) -> bytes:
         raise InputError("a\x1b" * 3000)
 
-    (sent,) = answers(Session(Faulty(rejected), reply=Reply.CIPHER), [b"!\n"]).splitlines(True)
+    (sent,) = answers(Session(Faulty(rejected), reply=ReplyMode.CIPHER), [b"!\n"]).splitlines(True)
     assert sent.startswith(rb"!error: a\x1ba\x1b")
     assert sent.endswith("…; this line is skipped, the connection goes on\n".encode())
     assert len(sent) < 400
@@ -1041,7 +1057,7 @@ class Outcome:
 
 
 def model(
-    stages: list[Any], data: bytes, reply: Reply, reset: Reset, max_line: int | None
+    stages: list[Any], data: bytes, reply: ReplyMode, reset: StateScope, max_line: int | None
 ) -> Outcome:
     """Answer `data` as the wire contract says, a line at a time, with no thought of speed.
 
@@ -1050,7 +1066,7 @@ def model(
     """
     outcome = Outcome(b"", Closed.END_OF_INPUT, 0, 0)
     accepted: list[bytes] = []
-    errors = reply is not Reply.FILTER
+    errors = reply is not ReplyMode.FILTER
     for line in io.BytesIO(data):
         unended = line.removesuffix(b"\n")
         body = unended.removesuffix(b"\r")
@@ -1060,9 +1076,9 @@ def model(
             outcome.closed = Closed.LINE_TOO_LONG
             break
         outcome.lines += 1
-        outcome.sent += (body + ending) * (reply is Reply.BOTH)
+        outcome.sent += (body + ending) * (reply is ReplyMode.BOTH)
         try:
-            state = accepted if reset is Reset.CONNECTION else []
+            state = accepted if reset is StateScope.CONNECTION else []
             coded = coded_after(state, body, ending, stages)
         except InputError:
             outcome.rejected += 1
@@ -1073,7 +1089,7 @@ def model(
             break
         else:
             accepted.append(body)
-            is_as_it_came = reply is Reply.FILTER and unended == line
+            is_as_it_came = reply is ReplyMode.FILTER and unended == line
             outcome.sent += (coded + ending).removesuffix(b"\n" * is_as_it_came)
     return outcome
 
@@ -1099,7 +1115,11 @@ def fresh_transform(stage: Any) -> Callable[[bytes], bytes]:
 
 
 def check_conversation(
-    stages: list[Any], chunks: list[bytes], reply: Reply, reset: Reset, max_line: int | None
+    stages: list[Any],
+    chunks: list[bytes],
+    reply: ReplyMode,
+    reset: StateScope,
+    max_line: int | None,
 ) -> None:
     """Check that what is sent is what the model sends, however the input is cut."""
     data = b"".join(chunks)
@@ -1113,7 +1133,7 @@ def check_conversation(
         assert masked(conversation(session, *pieces)) == masked(expected.sent)
         assert session.closed is expected.closed
         assert session.rejected == expected.rejected
-        if max_line is not None or reply is not Reply.FILTER:  # else lines are not looked for
+        if max_line is not None or reply is not ReplyMode.FILTER:  # else lines are not looked for
             assert session.lines == expected.lines
 
 
@@ -1126,10 +1146,13 @@ def cut_data(draw: st.DrawFn) -> list[bytes]:
 
 @pytest.mark.parametrize("name", CIPHERS)
 @given(
-    chunks=cut_data(), reply=st.sampled_from(Reply), reset=st.sampled_from(Reset), max_line=LIMITS
+    chunks=cut_data(),
+    reply=st.sampled_from(ReplyMode),
+    reset=st.sampled_from(StateScope),
+    max_line=LIMITS,
 )
 def test_any_bytes_cut_anywhere_are_answered_as_the_contract_says(
-    name: str, chunks: list[bytes], reply: Reply, reset: Reset, max_line: int | None
+    name: str, chunks: list[bytes], reply: ReplyMode, reset: StateScope, max_line: int | None
 ) -> None:
     """WIRE, all of it; lines 4: whole, byte by byte, or split, also between CR and LF."""
     check_conversation(CIPHERS[name], chunks, reply, reset, max_line)

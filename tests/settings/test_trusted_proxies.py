@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cipherecho.settings.trusted_proxies import Proxies
+from cipherecho.settings.trusted_proxies import TrustedProxies
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ from cipherecho.settings.trusted_proxies import Proxies
     ],
 )
 def test_a_proxy_is_known_by_its_address(texts: list[str], peer: object) -> None:
-    assert peer in Proxies(texts)
+    assert peer in TrustedProxies(texts)
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ def test_a_proxy_is_known_by_its_address(texts: list[str], peer: object) -> None
     ],
 )
 def test_others_are_not(texts: list[str], peer: object) -> None:
-    assert peer not in Proxies(texts)
+    assert peer not in TrustedProxies(texts)
 
 
 def test_none_are_named_unless_some_are() -> None:
-    assert not Proxies()
-    assert Proxies(["unix"])
-    assert Proxies(["::1"])
+    assert not TrustedProxies()
+    assert TrustedProxies(["unix"])
+    assert TrustedProxies(["::1"])
 
 
 NETWORK = "expected a network such as 10.0.0.0/8, an address, or unix"
@@ -96,7 +96,7 @@ NO_HOST = "expected a network with no bits of a host; did you mean "
 )
 def test_what_is_no_network_is_refused(text: str, expected: str) -> None:
     with pytest.raises(ValueError) as refusal:  # noqa: PT011 - the whole message is compared
-        Proxies(["::1", text])
+        TrustedProxies(["::1", text])
     assert str(refusal.value) == f"got {text!r}, {expected}"
 
 
@@ -115,5 +115,5 @@ def test_addresses_are_taken_as_accept_gives_them(tmp_path: Path) -> None:
                 client.connect(target)
                 connection, peer = listener.accept()
                 connection.close()
-            assert peer in Proxies([network])
-            assert peer not in Proxies(["192.0.2.0/24"])
+            assert peer in TrustedProxies([network])
+            assert peer not in TrustedProxies(["192.0.2.0/24"])

@@ -43,7 +43,7 @@ import cipherecho
 from cipherecho.cipher import Cipher
 from cipherecho.connections import express_lane
 from cipherecho.connections.buffers import Buffers, least_buffered
-from cipherecho.connections.counters import Tally
+from cipherecho.connections.counters import Counters
 from cipherecho.host.metrics import Watched
 from cipherecho.host.monitoring import serve_metrics
 from cipherecho.host.process import _Process
@@ -59,7 +59,7 @@ from cipherecho.settings.endpoint import Endpoint, TcpEndpoint
 from cipherecho.settings.limits import Limits
 from cipherecho.settings.listener import Listener
 from cipherecho.settings.tls import TlsSettings
-from cipherecho.settings.trusted_proxies import Proxies
+from cipherecho.settings.trusted_proxies import TrustedProxies
 from tests.helpers.certificates import Authority
 from tests.helpers.ciphers import Picky
 from tests.helpers.drivers import check_settled
@@ -111,8 +111,8 @@ EXEMPT = {
     "_Server._accept_forever",
     "ExpressLane._forever",
     "ExpressLane._lose",
-    "Failures.report",
-    "Seldom.warn",
+    "FailureLog.report",
+    "LogThrottle.warn",
     "_Process._reload",
     "_Watchers.accept",
     "_Watchers._serve",
@@ -124,7 +124,7 @@ EXEMPT = {
     "Admission.give_back",
     "Admission.count_refusal",
     "Connection.count_end",
-    "Handshakes.end",
+    "PendingHandshakes.end",
     "Sources.leave",
     "source_of",
     "TlsSocket.close",
@@ -135,7 +135,7 @@ EXEMPT = {
     "ConnectionTask.drain",
     "ExpressLane.__len__",
     "ExpressLane.clear",
-    "Handshakes.hurry",
+    "PendingHandshakes.hurry",
     "Welcome.drain",
     # The server as a whole: begun before there is a client, and ended after the last.
     "_Server.run",
@@ -294,7 +294,7 @@ class Server:
     steps: Steps
     scenario: Scenario
     authority: Authority
-    tally: Tally = field(default_factory=Tally)
+    counters: Counters = field(default_factory=Counters)
     endpoints: Sequence[Endpoint] = ()
     stop: Callable[[], object] = lambda: None
     connected: int = 0
@@ -357,7 +357,7 @@ class Scenario:
                 steps.armed = False
                 assert serves_another(one), "another client was not served"
         steps.armed = False
-        check_settled(one.tally, one.buffers)
+        check_settled(one.counters, one.buffers)
 
 
 class MetricsRequest:
@@ -368,11 +368,11 @@ class MetricsRequest:
     def run(self, steps: Steps, authority: Authority, *, express: bool) -> None:
         """Play it once; no driver of connections has to do with it."""
         stop = trio.Event()
-        tally = Tally()
+        counters = Counters()
 
         async def run() -> None:
             endpoint = TcpEndpoint("127.0.0.1", 0)
-            watched = {"tcp://here": Watched(tally)}
+            watched = {"tcp://here": Watched(counters)}
             async with open_listeners([endpoint]) as listeners, trio.open_nursery() as nursery:
                 serving = partial(serve_metrics, listeners, watched, ready=lambda: True)
                 [where] = await nursery.start(serving)
@@ -688,9 +688,9 @@ def serving(one: Server, *, express: bool) -> Iterator[None]:
                         listeners,
                         scenario.cipher(),
                         scenario.limits,
-                        proxies=Proxies(["127.0.0.1"] if scenario.proxied else []),
+                        proxies=TrustedProxies(["127.0.0.1"] if scenario.proxied else []),
                         express=express,
-                        tally=one.tally,
+                        counters=one.counters,
                         buffers=one.buffers,
                         shutdown=stop,
                     )
@@ -737,15 +737,15 @@ def play(
 
 def settle(one: Server) -> None:
     """Wait until everybody has been served and is gone."""
-    tally = one.tally
+    counters = one.counters
     last = time.monotonic() + PATIENCE
     # One may have been lost before it could be counted.
     certain = time.monotonic() + 0.05
     while (
-        tally.serving
-        or tally.accepted > tally.closed.total() + tally.refused.total()
+        counters.serving
+        or counters.accepted > counters.closed.total() + counters.refused.total()
         or (
-            tally.accepted < one.connected
+            counters.accepted < one.connected
             and not (one.steps.has_failed and time.monotonic() > certain)
         )
     ):

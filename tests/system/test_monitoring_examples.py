@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cipherecho.connections.buffers import Buffers
-from cipherecho.connections.counters import Tally
+from cipherecho.connections.counters import Counters
 from cipherecho.host.metrics import Metrics, Watched
 from cipherecho.session import Closed
 from tests.helpers.running import PATIENCE, tool
@@ -45,9 +45,9 @@ def told() -> tuple[set[str], set[str]]:
     def failed(fault: Exception) -> None:
         pytest.fail(repr(fault))
 
-    tally = Tally()
-    tally.refused["full"] = tally.closed["idle"] = 1
-    watched = {"main": Watched(tally, lambda: 1.8e9)}
+    counters = Counters()
+    counters.refused["full"] = counters.closed["idle"] = 1
+    watched = {"main": Watched(counters, lambda: 1.8e9)}
     text, _ = Metrics(watched, lambda: True, failed, buffers=Buffers()).exposition()
     samples = [
         sample
@@ -77,7 +77,7 @@ def test_every_label_that_is_used_is_told(use: str) -> None:
     groups = re.findall(r"\bby \(([^)]*)\)", USED[use])
     matchers = re.findall(r"\b(\w+)=~?\"", USED[use])
     used = {label for group in groups for label in group.split(", ")} | set(matchers)
-    assert {"instance", "service", "job"} <= used
+    assert {"instance", "listener", "job"} <= used
     assert not used - told()[1] - ADDED_LABELS
 
 

@@ -16,7 +16,7 @@ from cipherecho.ciphers.options import BadOptionError, options_of
 from cipherecho.ciphers.specification import Specification, parse
 from cipherecho.registry import Registry
 from cipherecho.rot13 import Rot13
-from cipherecho.session import MAX_LINE, Reply, Session
+from cipherecho.session import MAX_LINE, ReplyMode, Session
 from cipherecho.testing import conform
 from cipherecho_aead import __version__
 from cipherecho_aead.aead import ALGORITHMS, Aead, label_of, opened, sealed
@@ -70,7 +70,7 @@ def test_known_line_decrypts_with_the_key_in_a_file(line: KnownLine, tmp_path: P
     path.touch(0o600)
     path.write_text(f"{line.key}\n")
     cipher = Registry().load(specification(path, algorithm=line.algorithm))
-    session = Session(inverse(cipher), reply=Reply.CIPHER)
+    session = Session(inverse(cipher), reply=ReplyMode.CIPHER)
     assert session.receive(line.coded + b"\r\n") == line.plaintext + b"\r\n"
 
 
@@ -106,7 +106,7 @@ def test_every_line_comes_back_however_the_bytes_are_cut(
 ) -> None:
     # A CR at the end would be half of a CRLF.
     sent = b"".join(line.rstrip(b"\r") + ending for line in lines)
-    there, back = (Session(one, reply=Reply.CIPHER) for one in (cipher, inverse(cipher)))
+    there, back = (Session(one, reply=ReplyMode.CIPHER) for one in (cipher, inverse(cipher)))
     coded = there.receive(sent)
     cut = data.draw(st.integers(0, len(coded)))
     assert back.receive(coded[:cut]) + back.receive(coded[cut:]) + back.end() == sent
@@ -122,19 +122,19 @@ def test_chain_with_another_cipher_comes_back(
     cipher: Aead, lines: list[bytes], first: bool
 ) -> None:
     both = chain([cipher, Rot13()] if first else [Rot13(), cipher])
-    there, back = (Session(one, reply=Reply.CIPHER) for one in (both, inverse(both)))
+    there, back = (Session(one, reply=ReplyMode.CIPHER) for one in (both, inverse(both)))
     sent = b"".join(line + b"\r\n" for line in lines)
     assert back.receive(there.receive(sent)) == sent
 
 
 def test_chain_with_itself_comes_back(cipher: Aead) -> None:
     twice = chain([cipher, cipher])
-    there, back = (Session(one, reply=Reply.CIPHER) for one in (twice, inverse(twice)))
+    there, back = (Session(one, reply=ReplyMode.CIPHER) for one in (twice, inverse(twice)))
     assert back.receive(there.receive(b"\n50%\r100%\n")) == b"\n50%\r100%\n"
 
 
 def test_longest_line_is_encrypted_and_the_longest_code_decrypted(cipher: Aead) -> None:
-    there, back = (Session(one, reply=Reply.CIPHER) for one in (cipher, inverse(cipher)))
+    there, back = (Session(one, reply=ReplyMode.CIPHER) for one in (cipher, inverse(cipher)))
     assert len(there.receive(b"x" * MAX_LINE + b"\n")) == 4 * ((MAX_LINE + 28 + 2) // 3) + 1
     # As the README has it: its code is 65,536 characters long, which is the limit.
     longest = b"x" * 49_124 + b"\n"
@@ -154,7 +154,7 @@ def test_every_changed_byte_is_refused_and_the_connection_goes_on(
     cipher: Aead, body: bytes
 ) -> None:
     coded = cipher.encrypt(body)
-    session = Session(inverse(cipher), reply=Reply.CIPHER)
+    session = Session(inverse(cipher), reply=ReplyMode.CIPHER)
     for place, right in enumerate(coded):
         for wrong in set(range(256)) - {right, 0x0A}:
             forged = coded[:place] + bytes([wrong]) + coded[place + 1 :]
@@ -173,7 +173,7 @@ def test_truncated_and_extended_lines_are_refused(cipher: Aead) -> None:
     forged += [b"\r" + b64encode(message[size:]) for size in range(1, len(message))]
     forged += [b"\r" + coded, coded + b"=", coded + b" ", coded + b"\r", coded + coded]
     forged += [b"\r" + b64encode(message + b"\0")]
-    session = Session(inverse(cipher), reply=Reply.CIPHER)
+    session = Session(inverse(cipher), reply=ReplyMode.CIPHER)
     for line in forged:
         assert re.fullmatch(REFUSED + rb"\r\n", session.receive(line + b"\r\n")), line
     assert session.receive(coded + b"\r\n") == b"50%\r100%\r\n"

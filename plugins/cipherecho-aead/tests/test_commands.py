@@ -14,7 +14,7 @@ from cipherecho.ciphers.composition import inverse
 from cipherecho.ciphers.registry import Registry
 from cipherecho.ciphers.specification import parse
 from cipherecho.host.sandbox import landlock
-from cipherecho.session import Reply, Session
+from cipherecho.session import ReplyMode, Session
 from cipherecho_aead import __version__
 from cipherecho_aead.aead import ALGORITHMS
 from cipherecho_aead.cli import main
@@ -142,8 +142,8 @@ def test_new_key_says_what_to_run_next(
     *program, specification = shlex.split(command)
     assert program == ["cipherecho", "--cipher"]
     cipher = Registry().load(parse(specification))
-    session = Session(cipher, reply=Reply.FILTER)
-    back = Session(inverse(cipher), reply=Reply.FILTER)
+    session = Session(cipher, reply=ReplyMode.FILTER)
+    back = Session(inverse(cipher), reply=ReplyMode.FILTER)
     assert back.receive(session.receive(b"Hello\n")) == b"Hello\n"
 
 

@@ -10,7 +10,7 @@ from cipherecho.cipher import InputError, OptionError, Vector
 from cipherecho.ciphers.options import BadOptionError, options_of
 from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
-from cipherecho.session import Reply, Session
+from cipherecho.session import ReplyMode, Session
 from cipherecho_classical.adfgvx import Adfgvx
 
 LETTERS = string.ascii_uppercase + string.digits
@@ -96,7 +96,7 @@ def test_what_no_line_is_coded_as_is_rejected(text: str, problem: str) -> None:
 
 @pytest.mark.parametrize("body", [b"3 + 4", "Größe".encode(), b"\xff"])
 def test_rejected_line_does_not_end_the_connection(body: bytes) -> None:
-    session = Session(Adfgvx(WIKIPEDIA, "PRIVACY"), reply=Reply.CIPHER)
+    session = Session(Adfgvx(WIKIPEDIA, "PRIVACY"), reply=ReplyMode.CIPHER)
     error, coded = session.receive(body + b"\nattack at 1200am\n").splitlines()
     assert error.startswith(b"!error: got ")
     assert coded == b"DGDDDAGDDGAFADDFDADVDVFAADVX"

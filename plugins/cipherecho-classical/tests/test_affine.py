@@ -11,7 +11,7 @@ from cipherecho.ciphers.composition import inverse
 from cipherecho.ciphers.options import BadOptionError, options_of
 from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
-from cipherecho.session import Reply, Session
+from cipherecho.session import ReplyMode, Session
 from cipherecho_classical.affine import Affine
 from cipherecho_classical.atbash import Atbash
 from cipherecho_classical.caesar import Caesar
@@ -43,7 +43,7 @@ def test_table_is_that_of_the_model(a: int, b: int) -> None:
 @given(st.binary(), factors, summands)
 def test_inverse_gives_the_plaintext_back(sent: bytes, a: int, b: int) -> None:
     cipher = Affine(a, b)
-    there, back = (Session(one, reply=Reply.CIPHER) for one in (cipher, inverse(cipher)))
+    there, back = (Session(one, reply=ReplyMode.CIPHER) for one in (cipher, inverse(cipher)))
     sent += b"\n"
     assert back.receive(there.receive(sent)) == sent
 

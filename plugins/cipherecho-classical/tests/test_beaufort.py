@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cipherecho.ciphers.composition import chain, inverse
-from cipherecho.session import Reply, Session
+from cipherecho.session import ReplyMode, Session
 from cipherecho_classical.atbash import Atbash
 from cipherecho_classical.beaufort import Beaufort
 from cipherecho_classical.caesar import Caesar
@@ -25,7 +25,7 @@ def test_encrypting_again_decrypts(body: bytes, key: str) -> None:
 def test_is_vigenere_after_atbash_and_one_more_place(sent: bytes, key: str) -> None:
     # Key minus letter is key plus (25 minus letter) plus 1.
     other_way = chain([Atbash(), Caesar(1), Vigenere(key)])
-    direct, detour = (Session(one, reply=Reply.CIPHER) for one in (Beaufort(key), other_way))
+    direct, detour = (Session(one, reply=ReplyMode.CIPHER) for one in (Beaufort(key), other_way))
     assert direct.receive(sent + b"\n") == detour.receive(sent + b"\n")
 
 
@@ -34,5 +34,5 @@ def test_letter_under_itself_is_a() -> None:
 
 
 def test_inverse_starts_at_the_first_letter_of_the_key() -> None:
-    session = Session(inverse(Beaufort("LEMON")), reply=Reply.CIPHER)
+    session = Session(inverse(Beaufort("LEMON")), reply=ReplyMode.CIPHER)
     assert session.receive(b"Lltolb\net lnpr\n") == b"Attack\nat dawn\n"

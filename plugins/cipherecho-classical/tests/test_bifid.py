@@ -10,7 +10,7 @@ from cipherecho.cipher import InputError, OptionError, Vector
 from cipherecho.ciphers.options import BadOptionError, options_of
 from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
-from cipherecho.session import Reply, Session
+from cipherecho.session import ReplyMode, Session
 from cipherecho_classical.bifid import Bifid
 
 LETTERS = "ABCDEFGHIKLMNOPQRSTUVWXYZ"
@@ -86,7 +86,7 @@ def test_groups_and_small_letters_decrypt() -> None:
 
 @pytest.mark.parametrize("body", [b"at 7", "Größe".encode(), b"\xff"])
 def test_rejected_line_does_not_end_the_connection(body: bytes) -> None:
-    session = Session(Bifid("BGWKZQPNDSIOAXEFCLUMTHYVR"), reply=Reply.CIPHER)
+    session = Session(Bifid("BGWKZQPNDSIOAXEFCLUMTHYVR"), reply=ReplyMode.CIPHER)
     error, coded = session.receive(body + b"\nFlee at once\n").splitlines()
     assert error.startswith(b"!error: got ")
     assert coded == b"UAEOLWRINS"

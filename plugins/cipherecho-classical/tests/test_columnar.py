@@ -11,7 +11,7 @@ from cipherecho.ciphers.composition import chain, inverse
 from cipherecho.ciphers.options import BadOptionError
 from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
-from cipherecho.session import Reply, Session
+from cipherecho.session import ReplyMode, Session
 from cipherecho_classical.columnar import Columnar, column_order
 
 keys = st.text(string.ascii_letters, min_size=1, max_size=40)
@@ -68,7 +68,7 @@ def test_equal_letters_of_the_key_are_ranked_left_to_right() -> None:
 def test_two_in_a_row_are_the_double_transposition() -> None:
     # The second and third vector, from the same article.
     twice = chain([Columnar("ZEBRAS"), Columnar("STRIPE")])
-    there, back = (Session(cipher, reply=Reply.CIPHER) for cipher in (twice, inverse(twice)))
+    there, back = (Session(cipher, reply=ReplyMode.CIPHER) for cipher in (twice, inverse(twice)))
     assert there.receive(b"WEAREDISCOVEREDFLEEATONCE\n") == b"CAEENSOIAEDRLEFWEDREEVTOC\n"
     assert back.receive(b"CAEENSOIAEDRLEFWEDREEVTOC\n") == b"WEAREDISCOVEREDFLEEATONCE\n"
 
@@ -86,7 +86,7 @@ def test_what_is_not_utf_8_is_rejected(turned: bool) -> None:
 
 
 def test_cr_is_moved_but_not_to_before_the_lf() -> None:
-    session = Session(Columnar("BA"), reply=Reply.CIPHER)
+    session = Session(Columnar("BA"), reply=ReplyMode.CIPHER)
     assert session.receive(b"a\rbc\n") == b"\rcab\n"
     assert session.receive(b"ab\rc\r\n") == b"bca\r\r\n"
     assert session.receive(b"ab\rc\n").startswith(b"!error: the coded line would end in a CR")

@@ -11,7 +11,7 @@ from cipherecho.ciphers.composition import inverse
 from cipherecho.ciphers.options import BadOptionError, options_of
 from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
-from cipherecho.session import Reply, Session
+from cipherecho.session import ReplyMode, Session
 from cipherecho_classical.keyword import Keyword
 
 IDENTITY = bytes(range(256))
@@ -48,7 +48,7 @@ def test_table_is_that_of_the_model(key: str) -> None:
 @given(st.binary(), keys)
 def test_inverse_gives_the_plaintext_back(sent: bytes, key: str) -> None:
     cipher = Keyword(key)
-    there, back = (Session(one, reply=Reply.CIPHER) for one in (cipher, inverse(cipher)))
+    there, back = (Session(one, reply=ReplyMode.CIPHER) for one in (cipher, inverse(cipher)))
     sent += b"\n"
     assert back.receive(there.receive(sent)) == sent
 

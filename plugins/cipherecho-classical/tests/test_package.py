@@ -6,7 +6,7 @@ from cipherecho.cipher import Cipher, Vector
 from cipherecho.ciphers.composition import chain, inverse
 from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Entry, Registry
-from cipherecho.session import Reply, Session
+from cipherecho.session import ReplyMode, Session
 from cipherecho_classical import __version__
 
 REGISTRY = Registry()
@@ -32,7 +32,7 @@ VECTORS = [
 
 def answer(cipher: Cipher, sent: bytes, size: int) -> bytes:
     """Return what a session replies to `sent`, received `size` bytes at a time."""
-    session = Session(cipher, reply=Reply.CIPHER)
+    session = Session(cipher, reply=ReplyMode.CIPHER)
     pieces = [session.receive(sent[i : i + size]) for i in range(0, len(sent), size)]
     return b"".join(pieces) + session.end()
 

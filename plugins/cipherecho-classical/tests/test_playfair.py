@@ -10,7 +10,7 @@ from cipherecho.cipher import InputError, OptionError, Vector
 from cipherecho.ciphers.options import BadOptionError, options_of
 from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
-from cipherecho.session import Reply, Session
+from cipherecho.session import ReplyMode, Session
 from cipherecho_classical.playfair import Playfair
 
 LETTERS = "ABCDEFGHIKLMNOPQRSTUVWXYZ"
@@ -138,7 +138,7 @@ def test_what_no_line_is_coded_as_is_rejected(text: str, problem: str) -> None:
 
 @pytest.mark.parametrize("body", [b"at 7", "Größe".encode(), b"\xff"])
 def test_rejected_line_does_not_end_the_connection(body: bytes) -> None:
-    session = Session(Playfair("playfair example"), reply=Reply.CIPHER)
+    session = Session(Playfair("playfair example"), reply=ReplyMode.CIPHER)
     error, coded = session.receive(body + b"\nHide\n").splitlines()
     assert error.startswith(b"!error: got ")
     assert coded == b"BMOD"

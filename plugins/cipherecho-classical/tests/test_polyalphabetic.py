@@ -19,7 +19,7 @@ from cipherecho.ciphers.options import BadOptionError, options_of
 from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
 from cipherecho.rot13 import Rot13
-from cipherecho.session import Reply, Reset, Session
+from cipherecho.session import ReplyMode, Session, StateScope
 from cipherecho_classical.autokey import Autokey
 from cipherecho_classical.beaufort import Beaufort
 from cipherecho_classical.polyalphabetic import ALPHABET, RepeatingKey, Tableau, numbers_of
@@ -179,14 +179,14 @@ def test_what_is_no_ascii_letter_stays_and_uses_up_no_key(case: Case, body: str)
 
 @each_cipher
 def test_key_runs_on_from_line_to_line(case: Case) -> None:
-    session = Session(case.factory("LEMON"), reply=Reply.CIPHER)
+    session = Session(case.factory("LEMON"), reply=ReplyMode.CIPHER)
     assert session.receive(b"Attack\nat ") == case.coded[0] + b"\n"
     assert session.receive(b"dawn\nagain\n") == b"\n".join([*case.coded[1:], b""])
 
 
 @each_cipher
 def test_every_line_starts_afresh_if_asked_to(case: Case) -> None:
-    session = Session(case.factory("LEMON"), reply=Reply.CIPHER, reset=Reset.LINE)
+    session = Session(case.factory("LEMON"), reply=ReplyMode.CIPHER, reset=StateScope.LINE)
     coded = case.coded[0]
     assert session.receive(b"Attack\nAttack\r\n\nAtt") == coded + b"\n" + coded + b"\r\n\n"
     assert session.end() == coded[:3] + b"\n"
@@ -197,12 +197,12 @@ def test_every_line_starts_afresh_if_asked_to(case: Case) -> None:
 def test_connections_do_not_touch_each_other(case: Case, turned: bool) -> None:
     cipher = inverse(case.factory("LEMON")) if turned else case.factory("LEMON")
     sent, coded = (case.coded, PLAIN) if turned else (PLAIN, case.coded)
-    one, other = Session(cipher, reply=Reply.CIPHER), Session(cipher, reply=Reply.CIPHER)
+    one, other = Session(cipher, reply=ReplyMode.CIPHER), Session(cipher, reply=ReplyMode.CIPHER)
     for line, reply in zip(sent, coded, strict=True):
         assert one.receive(line + b"\n") == reply + b"\n"
         assert other.receive(line + b"\n") == reply + b"\n"
     # And with both of them ahead of a third.
-    late = Session(cipher, reply=Reply.CIPHER)
+    late = Session(cipher, reply=ReplyMode.CIPHER)
     assert late.receive(sent[0] + b"\n") == coded[0] + b"\n"
 
 
@@ -221,7 +221,7 @@ def test_any_chunking_gives_the_same_bytes(
 @given(plain=lines, key=keys)
 def test_chain_with_rot13_goes_there_and_back(case: Case, plain: list[bytes], key: str) -> None:
     both = chain([case.factory(key), Rot13()])
-    there, back = (Session(cipher, reply=Reply.CIPHER) for cipher in (both, inverse(both)))
+    there, back = (Session(cipher, reply=ReplyMode.CIPHER) for cipher in (both, inverse(both)))
     sent = b"".join(body + b"\r\n" for body in plain)
     coded = there.receive(sent)
     rot13_of_the_model = [body.translate(Rot13.table) for body in case.model(plain, key)]
@@ -243,7 +243,7 @@ class NoDigits:
 def test_line_that_a_later_cipher_rejects_leaves_no_trace(case: Case, turned: bool) -> None:
     cipher = inverse(case.factory("LEMON")) if turned else case.factory("LEMON")
     sent, coded = (case.coded, PLAIN) if turned else (PLAIN, case.coded)
-    session = Session(chain([cipher, NoDigits()]), reply=Reply.CIPHER)
+    session = Session(chain([cipher, NoDigits()]), reply=ReplyMode.CIPHER)
     assert session.receive(sent[0] + b"\n") == coded[0] + b"\n"
     assert session.receive(b"2 late\n").startswith(b"!error: ")
     assert session.receive(sent[1] + b"\n") == coded[1] + b"\n"

@@ -9,7 +9,7 @@ from cipherecho.ciphers.composition import inverse
 from cipherecho.ciphers.options import BadOptionError, options_of
 from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
-from cipherecho.session import Reply, Session
+from cipherecho.session import ReplyMode, Session
 from cipherecho_classical.railfence import RailFence
 
 fences = st.integers(2, 40)
@@ -74,20 +74,20 @@ def test_what_is_not_utf_8_is_rejected(turned: bool) -> None:
 
 
 def test_rejected_line_does_not_end_the_connection() -> None:
-    session = Session(RailFence(2), reply=Reply.CIPHER)
+    session = Session(RailFence(2), reply=ReplyMode.CIPHER)
     assert session.receive(b"\xff\xfe\nabc\n").splitlines()[1:] == [b"acb"]
 
 
 def test_cr_is_moved_but_not_to_before_the_lf() -> None:
-    session = Session(RailFence(2), reply=Reply.CIPHER)
+    session = Session(RailFence(2), reply=ReplyMode.CIPHER)
     assert session.receive(b"\rabc\n") == b"\rbac\n"
     assert session.receive(b"ab\rcde\r\n") == b"a\rdbce\r\n"
     assert session.receive(b"a\rb\n").startswith(b"!error: the coded line would end in a CR")
 
 
 def test_lines_do_not_depend_on_each_other() -> None:
-    there = Session(RailFence(3), reply=Reply.CIPHER)
-    back = Session(inverse(RailFence(3)), reply=Reply.CIPHER)
+    there = Session(RailFence(3), reply=ReplyMode.CIPHER)
+    back = Session(inverse(RailFence(3)), reply=ReplyMode.CIPHER)
     sent = b"Attack\r\n\nat dawn\nAttack\n"
     coded = there.receive(sent)
     assert coded.splitlines()[0] == coded.splitlines()[3]

@@ -8,7 +8,7 @@ import pytest
 from cipherecho.ciphers.composition import inverse
 from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
-from cipherecho.session import Reply, Session
+from cipherecho.session import ReplyMode, Session
 
 README = Path(__file__).parent.parent / "README.md"
 ROWS = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| `([^`]+)` \| spacing", README.read_text(), re.M)
@@ -25,5 +25,5 @@ def test_all_of_them_are_there() -> None:
 @pytest.mark.parametrize(("sent", "specification", "back"), ROWS)
 def test_line_comes_back_so(sent: str, specification: str, back: str) -> None:
     cipher = Registry().load(parse(specification))
-    there, and_back = (Session(one, reply=Reply.CIPHER) for one in (cipher, inverse(cipher)))
+    there, and_back = (Session(one, reply=ReplyMode.CIPHER) for one in (cipher, inverse(cipher)))
     assert and_back.receive(there.receive(f"{sent}\n".encode())) == f"{back}\n".encode()

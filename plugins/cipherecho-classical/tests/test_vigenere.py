@@ -14,7 +14,7 @@ from cipherecho.ciphers.options import BadOptionError, options_of
 from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
 from cipherecho.rot13 import Rot13
-from cipherecho.session import Reply, Reset, Session
+from cipherecho.session import ReplyMode, Session, StateScope
 from cipherecho_classical.vigenere import Vigenere
 
 keys = st.text(string.ascii_letters, min_size=1, max_size=300)
@@ -70,13 +70,13 @@ def test_keys_of_every_length_go_round(length: int) -> None:
 
 
 def test_key_runs_on_from_line_to_line() -> None:
-    session = Session(Vigenere("LEMON"), reply=Reply.CIPHER)
+    session = Session(Vigenere("LEMON"), reply=ReplyMode.CIPHER)
     assert session.receive(b"Attack\nat ") == b"Lxfopv\n"
     assert session.receive(b"dawn\n") == b"ef rnhr\n"
 
 
 def test_every_line_starts_afresh_if_asked_to() -> None:
-    session = Session(Vigenere("LEMON"), reply=Reply.CIPHER, reset=Reset.LINE)
+    session = Session(Vigenere("LEMON"), reply=ReplyMode.CIPHER, reset=StateScope.LINE)
     assert session.receive(b"Attack\nAttack\r\n\nAtt") == b"Lxfopv\nLxfopv\r\n\n"
     assert session.end() == b"Lxf\n"
 
@@ -84,15 +84,15 @@ def test_every_line_starts_afresh_if_asked_to() -> None:
 @pytest.mark.parametrize("turned", [False, True], ids=["encrypting", "decrypting"])
 def test_connections_do_not_touch_each_other(turned: bool) -> None:
     cipher = inverse(Vigenere("LEMON")) if turned else Vigenere("LEMON")
-    alone = Session(cipher, reply=Reply.CIPHER)
+    alone = Session(cipher, reply=ReplyMode.CIPHER)
     expected = [alone.receive(line) for line in (b"Attack\n", b"at dawn\n", b"again\n")]
-    one, other = Session(cipher, reply=Reply.CIPHER), Session(cipher, reply=Reply.CIPHER)
+    one, other = Session(cipher, reply=ReplyMode.CIPHER), Session(cipher, reply=ReplyMode.CIPHER)
     replies = [
         (one.receive(line), other.receive(line)) for line in (b"Attack\n", b"at dawn\n", b"again\n")
     ]
     assert replies == [(reply, reply) for reply in expected]
     # And with one of them ahead of the other.
-    late = Session(cipher, reply=Reply.CIPHER)
+    late = Session(cipher, reply=ReplyMode.CIPHER)
     assert late.receive(b"Attack\n") == expected[0]
 
 
@@ -107,7 +107,7 @@ def test_any_chunking_gives_the_same_bytes(sent: bytes, key: str, data: st.DataO
 @given(lines, keys)
 def test_chain_with_rot13_goes_there_and_back(plain: list[bytes], key: str) -> None:
     both = chain([Vigenere(key), Rot13()])
-    there, back = (Session(cipher, reply=Reply.CIPHER) for cipher in (both, inverse(both)))
+    there, back = (Session(cipher, reply=ReplyMode.CIPHER) for cipher in (both, inverse(both)))
     sent = b"".join(body + b"\r\n" for body in plain)
     coded = there.receive(sent)
     rot13_of_the_model = [body.translate(Rot13.table) for body in model(plain, key)]
@@ -125,7 +125,7 @@ class NoDigits:
 
 
 def test_line_that_a_later_cipher_rejects_leaves_no_trace() -> None:
-    session = Session(chain([Vigenere("LEMON"), NoDigits()]), reply=Reply.CIPHER)
+    session = Session(chain([Vigenere("LEMON"), NoDigits()]), reply=ReplyMode.CIPHER)
     assert session.receive(b"Attack\n") == b"Lxfopv\n"
     assert session.receive(b"2 late\n").startswith(b"!error: ")
     assert session.receive(b"at dawn\n") == b"ef rnhr\n"

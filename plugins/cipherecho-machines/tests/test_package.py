@@ -12,7 +12,7 @@ from cipherecho.cipher import Cipher, InputError, Stateful, Vector
 from cipherecho.ciphers.composition import chain, inverse
 from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Entry, Registry
-from cipherecho.session import Reply, Reset, Session
+from cipherecho.session import ReplyMode, Session, StateScope
 from cipherecho_machines import __version__
 
 REGISTRY = Registry()
@@ -43,7 +43,7 @@ texts = st.text(string.ascii_letters + " ,é7", max_size=100).map(str.encode)
 
 def answer(cipher: Cipher, sent: bytes, size: int = 1000) -> bytes:
     """Return what a session replies to `sent`, received `size` bytes at a time."""
-    session = Session(cipher, reply=Reply.CIPHER)
+    session = Session(cipher, reply=ReplyMode.CIPHER)
     pieces = [session.receive(sent[i : i + size]) for i in range(0, len(sent), size)]
     return b"".join(pieces) + session.end()
 
@@ -101,8 +101,8 @@ def test_every_line_starts_afresh_if_asked_to(entry: Entry, vector: Vector) -> N
     first = "".join(vector.plaintext.split("\n")).encode() + b"\n"
     coded = "".join(vector.ciphertext.split("\n")).encode() + b"\n"
     cipher = cipher_of(entry, vector)
-    there = Session(cipher, reply=Reply.CIPHER, reset=Reset.LINE)
-    back = Session(inverse(cipher), reply=Reply.CIPHER, reset=Reset.LINE)
+    there = Session(cipher, reply=ReplyMode.CIPHER, reset=StateScope.LINE)
+    back = Session(inverse(cipher), reply=ReplyMode.CIPHER, reset=StateScope.LINE)
     assert there.receive(first + b"\n" + first) == coded + b"\n" + coded
     assert back.receive(coded + b"\n" + coded) == first + b"\n" + first
 
@@ -135,13 +135,13 @@ def test_chain_of_all_goes_there_and_back(plain: list[bytes]) -> None:
 def test_connections_do_not_touch_each_other(cipher: Stateful, turned: bool) -> None:
     used = inverse(cipher) if turned else cipher
     lines = [b"Attack\n", b"at dawn\n", b"again\n"]
-    alone = Session(used, reply=Reply.CIPHER)
+    alone = Session(used, reply=ReplyMode.CIPHER)
     expected = [alone.receive(line) for line in lines]
-    one, other = Session(used, reply=Reply.CIPHER), Session(used, reply=Reply.CIPHER)
+    one, other = Session(used, reply=ReplyMode.CIPHER), Session(used, reply=ReplyMode.CIPHER)
     replies = [(one.receive(line), other.receive(line)) for line in lines]
     assert replies == [(reply, reply) for reply in expected]
     # And with one of them ahead of the other.
-    late = Session(used, reply=Reply.CIPHER)
+    late = Session(used, reply=ReplyMode.CIPHER)
     assert late.receive(b"Attack\n") == expected[0]
 
 
@@ -195,7 +195,7 @@ class NoDigits:
 def test_line_that_a_later_cipher_rejects_leaves_no_trace(cipher: Stateful, turned: bool) -> None:
     used = inverse(cipher) if turned else cipher
     expected = answer(used, b"Attack\nat dawn\n")
-    session = Session(chain([used, NoDigits()]), reply=Reply.CIPHER)
+    session = Session(chain([used, NoDigits()]), reply=ReplyMode.CIPHER)
     coded = session.receive(b"Attack\n")
     assert session.receive(b"2 late\n").startswith(b"!error: ")
     assert coded + session.receive(b"at dawn\n") == expected

@@ -25,16 +25,16 @@ __all__ = [
     "Coder",
     "CodingError",
     "NotACipherError",
-    "check_cipher",
-    "check_coded",
+    "as_cipher",
+    "as_line",
     "codes_stretches",
     "is_slow",
     "is_stateful",
     "lines_of",
     "new_transform",
+    "restored",
     "snapshot",
     "table_of",
-    "taken_back",
 ]
 
 
@@ -58,7 +58,7 @@ class CodingError(Exception):
     """A cipher broke the contract while it coded a line: the fault of its author."""
 
 
-def check_cipher(candidate: object) -> Cipher:
+def as_cipher(candidate: object) -> Cipher:
     """Return `candidate`, which is known to have one of the contract's shapes now.
 
     Raises:
@@ -153,7 +153,7 @@ def snapshot(transform: Transform) -> Transform | None:
     return None if copied is transform else copied
 
 
-def taken_back(before: Transform | None, rejection: InputError) -> Transform:
+def restored(before: Transform | None, rejection: InputError) -> Transform:
     """Return the snapshot `before`, with which a rejected line leaves no trace.
 
     Raises:
@@ -167,7 +167,7 @@ def taken_back(before: Transform | None, rejection: InputError) -> Transform:
     return before
 
 
-def check_coded(body: bytes, coded: object) -> bytes:
+def as_line(body: bytes, coded: object) -> bytes:
     """Return `coded`, which is known to be one line that may answer `body` now.
 
     Raises:
@@ -204,7 +204,7 @@ class Coder:
     """Codes the lines of one connection, in order, and keeps the cipher's state.
 
     Args:
-      cipher: whatever :func:`check_cipher` accepts.
+      cipher: whatever :func:`as_cipher` accepts.
       longest: how many bytes a coded line may have, its ending not counted.
       each_line_afresh: start every line at the start of the state.
     """
@@ -334,7 +334,7 @@ class Coder:
         coded = self._transform(body)
         # Nearly always there is nothing to check any further, which costs a call.
         if type(coded) is not bytes or b"\n" in coded or b"\r" in coded:
-            coded = check_coded(body, coded)
+            coded = as_line(body, coded)
         if len(coded) > self._longest:
             raise self._too_long(body, coded)
         if may_misend and coded.endswith(b"\r"):
@@ -342,7 +342,7 @@ class Coder:
                 "the coded line would end in a CR, which the LF after it would make a CRLF"
             )
             if self._keeps_state:
-                self._transform = taken_back(before, rejection)
+                self._transform = restored(before, rejection)
             raise rejection
         return coded
 
@@ -363,7 +363,7 @@ class Coder:
             if not coded.endswith(ending):
                 raise CodingError(f"the cipher did not keep the ending {ending!r} of a line")
             body, code = line.removesuffix(ending), coded.removesuffix(ending)
-            if len(check_coded(body, code)) > self._longest:
+            if len(as_line(body, code)) > self._longest:
                 raise self._too_long(body, code)
 
 

@@ -10,15 +10,15 @@ from typing import Any, Self
 
 from cipherecho.cipher import Cipher, InputError, Transform
 from cipherecho.ciphers.coder import (
-    check_cipher,
-    check_coded,
+    as_cipher,
+    as_line,
     codes_stretches,
     is_slow,
     is_stateful,
     new_transform,
+    restored,
     snapshot,
     table_of,
-    taken_back,
 )
 
 __all__ = ["NoInverseError", "chain", "inverse", "name_of"]
@@ -51,7 +51,7 @@ def chain(ciphers: Iterable[Cipher]) -> Cipher:
     flat = [
         stage
         for cipher in ciphers
-        for stage in (cipher.stages if isinstance(cipher, _Chain) else [check_cipher(cipher)])
+        for stage in (cipher.stages if isinstance(cipher, _Chain) else [as_cipher(cipher)])
     ]
     if not flat:
         raise ValueError("got no ciphers, expected at least one")
@@ -75,7 +75,7 @@ def inverse(cipher: Cipher) -> Cipher:
     >>> b"DEF".translate(inverse(_Table(letter_table("DEFGHIJKLMNOPQRSTUVWXYZABC"))).table)
     b'ABC'
     """
-    check_cipher(cipher)
+    as_cipher(cipher)
     if isinstance(cipher, _Chain):
         return chain(inverse(stage) for stage in reversed(cipher.stages))
     if isinstance(cipher, _StatelessInverse | _StatefulInverse):
@@ -170,11 +170,11 @@ class _ChainTransform:
         stage = 0
         try:
             for stage, transform in enumerate(self._transforms):  # noqa: B007
-                body = check_coded(body, transform(body))
+                body = as_line(body, transform(body))
         except InputError as rejection:
             for i in before:
                 if i < stage:
-                    self._transforms[i] = taken_back(before[i], rejection)
+                    self._transforms[i] = restored(before[i], rejection)
             raise
         return body
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-__all__ = ["Glimpse", "glimpse"]
+__all__ = ["Summary", "summary_of"]
 
 
 @dataclass(frozen=True)
-class Glimpse:
+class Summary:
     """What can be said of a cipher without an import; nothing where there is no source."""
 
     summary: str = ""
@@ -26,10 +26,10 @@ class Glimpse:
     """Whether its factory says ``secure = True``: it is meant to keep a secret."""
 
 
-def glimpse(value: str) -> Glimpse:
+def summary_of(value: str) -> Summary:
     """Return what the source says of the factory at `value`, ``module:attribute``.
 
-    >>> glimpse("cipherecho.rot13:Rot13").summary
+    >>> summary_of("cipherecho.rot13:Rot13").summary
     'Moves every letter 13 places along the alphabet of 26; twice is the original.'
     """
     module, _, attribute = value.partition(":")
@@ -38,8 +38,8 @@ def glimpse(value: str) -> Glimpse:
             if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute.strip():
                 docstring = " ".join((ast.get_docstring(node) or "").split())
                 sentence = re.match(r".*?[.!?](?=\s|$)", docstring)
-                return Glimpse(sentence[0] if sentence else docstring, _says_secure(node))
-    return Glimpse()
+                return Summary(sentence[0] if sentence else docstring, _says_secure(node))
+    return Summary()
 
 
 def _source_of(module: str) -> Path:

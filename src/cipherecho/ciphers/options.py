@@ -23,12 +23,12 @@ from cipherecho.ciphers.specification import SelectionError, Specification
 
 __all__ = [
     "BadOptionError",
-    "Option",
+    "CipherOption",
     "SchemaError",
-    "configure",
     "is_family",
+    "make_cipher",
     "options_of",
-    "specialize",
+    "resolve_member",
 ]
 
 REQUIRED = inspect.Parameter.empty
@@ -55,7 +55,7 @@ class BadOptionError(SelectionError):
 
 
 @dataclass(frozen=True)
-class Option:
+class CipherOption:
     """One option of a cipher, for help and for checking."""
 
     name: str
@@ -93,7 +93,7 @@ class Option:
         return value
 
 
-def options_of(factory: Callable[..., object]) -> list[Option]:
+def options_of(factory: Callable[..., object]) -> list[CipherOption]:
     """Return the options of the cipher that `factory` makes, the first one first.
 
     Raises:
@@ -113,7 +113,7 @@ def options_of(factory: Callable[..., object]) -> list[Option]:
     return [_option_of(parameter) for parameter in parameters]
 
 
-def _option_of(parameter: inspect.Parameter) -> Option:
+def _option_of(parameter: inspect.Parameter) -> CipherOption:
     if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
         raise SchemaError(f"parameter {parameter} can't be given by name, so it can't be an option")
     annotation = _without_none(parameter.annotation)
@@ -141,7 +141,7 @@ def _option_of(parameter: inspect.Parameter) -> Option:
                 f"parameter {parameter} is annotated with {container!r}, expected a text or "
                 "something that the value can be in"
             )
-    return Option(
+    return CipherOption(
         name=parameter.name.replace("_", "-").lower(),
         parameter=parameter.name,
         takes=", ".join([takes, *map(str, containers)]),
@@ -160,16 +160,16 @@ def _without_none(annotation: Any) -> Any:
     return annotation
 
 
-def configure(factory: Callable[..., object], specification: Specification) -> object:
+def make_cipher(factory: Callable[..., object], specification: Specification) -> object:
     """Return what `factory`, or its member if it is a family, makes with the options given.
 
     Raises:
       BadOptionError: an option is unknown, given twice, missing, of the wrong type or
         out of range, or the factory raised ValueError.
-      SchemaError: the factory's parameters can't be options; or see :func:`specialize`.
+      SchemaError: the factory's parameters can't be options; or see :func:`resolve_member`.
       Exception: whatever else the factory raises.
     """
-    member, rest = specialize(factory, specification)
+    member, rest = resolve_member(factory, specification)
     options = options_of(member)
     given = _given(options, rest)
     _refuse_unknown(given, options, specification)
@@ -181,7 +181,7 @@ def is_family(factory: Callable[..., object]) -> bool:
     return getattr(factory, "family", False) is True
 
 
-def specialize(
+def resolve_member(
     factory: Callable[..., object], specification: Specification
 ) -> tuple[Callable[..., object], Specification]:
     """Return the member of a family that was asked for, and the options that are left for it.
@@ -223,7 +223,7 @@ def specialize(
     )
 
 
-def _given(options: list[Option], specification: Specification) -> dict[str, str]:
+def _given(options: list[CipherOption], specification: Specification) -> dict[str, str]:
     """Return what each option was given, by its name; the names may be unknown."""
     given: dict[str, str] = {}
     if specification.first is not None:
@@ -241,7 +241,7 @@ def _given(options: list[Option], specification: Specification) -> dict[str, str
 
 def _made(
     factory: Callable[..., object],
-    options: list[Option],
+    options: list[CipherOption],
     given: Mapping[str, str],
     specification: Specification,
 ) -> object:
@@ -268,7 +268,7 @@ def _made(
 
 
 def _refuse_unknown(
-    names: Iterable[str], options: list[Option], specification: Specification
+    names: Iterable[str], options: list[CipherOption], specification: Specification
 ) -> None:
     known = [option.name for option in options]
     for name in names:
@@ -276,11 +276,11 @@ def _refuse_unknown(
             raise BadOptionError(specification, name, _unknown(name, options))
 
 
-def _near(name: str, options: list[Option]) -> list[str]:
+def _near(name: str, options: list[CipherOption]) -> list[str]:
     return difflib.get_close_matches(name, [option.name for option in options], n=1)
 
 
-def _unknown(name: str, options: list[Option]) -> str:
+def _unknown(name: str, options: list[CipherOption]) -> str:
     if not options:
         return f"got option {name}, but it takes no options"
     near = _near(name, options)

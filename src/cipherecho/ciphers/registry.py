@@ -22,11 +22,11 @@ from typing import cast
 import importlib_metadata
 
 from cipherecho.cipher import Cipher
-from cipherecho.ciphers.coder import NotACipherError, check_cipher
+from cipherecho.ciphers.coder import NotACipherError, as_cipher
 from cipherecho.ciphers.composition import NoInverseError, chain, inverse
-from cipherecho.ciphers.options import SchemaError, configure
-from cipherecho.ciphers.specification import SelectionError, Specification, fold
-from cipherecho.printable import shown
+from cipherecho.ciphers.options import SchemaError, make_cipher
+from cipherecho.ciphers.specification import SelectionError, Specification, normalized_name
+from cipherecho.printable import safe_text
 
 __all__ = [
     "AmbiguousCipherError",
@@ -93,7 +93,7 @@ class AmbiguousCipherError(SelectionError):
     def __init__(self, name: str, entries: list[Entry]) -> None:
         self.entries = entries
         claims = " and ".join(f"{one.package} {one.version} ({one.value})" for one in entries)
-        packages = {fold(one.package) for one in entries}
+        packages = {normalized_name(one.package) for one in entries}
         advice = (
             f"write {name}@{entries[0].package} for the first"
             if len(packages) > 1
@@ -110,7 +110,7 @@ class BrokenCipherError(SelectionError):
 
     def __init__(self, entry: Entry, what: str, cause: BaseException) -> None:
         self.entry = entry
-        super().__init__(f"cipher {entry} {what}: {type(cause).__name__}: {shown(cause)}")
+        super().__init__(f"cipher {entry} {what}: {type(cause).__name__}: {safe_text(cause)}")
 
 
 class IncompatibleCipherError(SelectionError):
@@ -137,7 +137,9 @@ class Registry:
     """
 
     def __init__(self, allowed: Collection[str] | None = None) -> None:
-        self.allowed = None if allowed is None else frozenset(map(fold, allowed)) | {_OWN}
+        self.allowed = (
+            None if allowed is None else frozenset(map(normalized_name, allowed)) | {_OWN}
+        )
 
     @cached_property
     def built_in(self) -> tuple[Entry, ...]:
@@ -154,7 +156,7 @@ class Registry:
         entries = [
             entry
             for entry in _entries(_scan())
-            if self.allowed is None or fold(entry.package) in self.allowed
+            if self.allowed is None or normalized_name(entry.package) in self.allowed
         ]
         return tuple(sorted(entries, key=lambda entry: (entry.name, entry.package)))
 
@@ -184,14 +186,14 @@ class Registry:
           UnknownCipherError: there is none; the message has near misses.
           AmbiguousCipherError: there are several, and `package` does not pick one.
         """
-        name, package = fold(name), package and fold(package)
+        name, package = normalized_name(name), package and normalized_name(package)
         own = [entry for entry in self.built_in if entry.name == name]
         if own and package in (None, _OWN):
             return own[0]
         found = [
             entry
             for entry in self._usable
-            if entry.name == name and package in (None, fold(entry.package))
+            if entry.name == name and package in (None, normalized_name(entry.package))
         ]
         if len(found) > 1:
             raise AmbiguousCipherError(name, found)
@@ -204,11 +206,11 @@ class Registry:
 
         Nothing is imported; see :mod:`cipherecho.host.sandbox.companion`.
         """
-        name = fold(entry.package)
+        name = normalized_name(entry.package)
         if not _NAME.fullmatch(name):  # it becomes a part of a path
             return None
         points = entry.distribution.entry_points.select(group=_COMPANIONS)
-        values = [point.value for point in points if fold(point.name) == entry.name]
+        values = [point.value for point in points if normalized_name(point.name) == entry.name]
         return (name, values[0]) if values else None
 
     def factory(self, entry: Entry) -> Callable[..., object]:
@@ -226,7 +228,9 @@ class Registry:
         except BaseException as cause:  # a plugin's module may do anything
             raise BrokenCipherError(entry, "can't be imported", cause) from cause
         if not callable(factory):
-            raise IncompatibleCipherError(entry, f"{shown(factory, repr)} is no class or function")
+            raise IncompatibleCipherError(
+                entry, f"{safe_text(factory, repr)} is no class or function"
+            )
         return cast(Callable[..., object], factory)
 
     def load(self, specification: Specification) -> Cipher:
@@ -241,7 +245,7 @@ class Registry:
         entry = self.find(specification.name, specification.distribution)
         factory = self.factory(entry)
         try:
-            return check_cipher(configure(factory, specification))
+            return as_cipher(make_cipher(factory, specification))
         except SelectionError:
             raise
         except (SchemaError, NotACipherError) as problem:
@@ -323,7 +327,7 @@ def _scan_one_by_one() -> Iterator[importlib_metadata.EntryPoint]:
     seen = set()
     for distribution in importlib_metadata.distributions():
         with suppress(Exception):  # whatever a malformed file raises, it is not ours
-            name = fold(distribution.name)
+            name = normalized_name(distribution.name)
             if name not in seen:  # the first on the path is the one that is imported
                 seen.add(name)
                 yield from distribution.entry_points.select(group=GROUP)
@@ -331,10 +335,14 @@ def _scan_one_by_one() -> Iterator[importlib_metadata.EntryPoint]:
 
 def _entries(points: Iterable[importlib_metadata.EntryPoint]) -> tuple[Entry, ...]:
     return tuple(
-        Entry(fold(point.name), point.value, cast(importlib_metadata.Distribution, point.dist))
+        Entry(
+            normalized_name(point.name),
+            point.value,
+            cast(importlib_metadata.Distribution, point.dist),
+        )
         for point in points
     )
 
 
 def _is_own(entry: Entry) -> bool:
-    return fold(entry.package) == _OWN
+    return normalized_name(entry.package) == _OWN

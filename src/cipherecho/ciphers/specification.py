@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-__all__ = ["SelectionError", "Specification", "SpecificationError", "fold", "parse"]
+__all__ = ["SelectionError", "Specification", "SpecificationError", "normalized_name", "parse"]
 
 
 class SelectionError(Exception):
@@ -61,10 +61,10 @@ options=(('rotors', 'I II III'), ('start', 'AAA')))
         return f"{self.name}{origin}" + (":" + ",".join(values) if values else "")
 
 
-def fold(name: str) -> str:
+def normalized_name(name: str) -> str:
     """Return the form in which names are compared: small letters and hyphens.
 
-    >>> fold("Rail_Fence")
+    >>> normalized_name("Rail_Fence")
     'rail-fence'
     """
     return re.sub(r"[_.]", "-", name).lower()
@@ -99,7 +99,9 @@ def parse(text: str) -> Specification:
                 f"expected NAME=VALUE, got {value!r}: only the first value can go without its "
                 "name (a comma inside a value is written \\,)",
             )
-    return Specification(fold(name), fold(distribution) or None, first, tuple(options))
+    return Specification(
+        normalized_name(name), normalized_name(distribution) or None, first, tuple(options)
+    )
 
 
 # A value is made of these: what is quoted, what is escaped, and what is plain.
@@ -137,7 +139,7 @@ def _split(text: str, tail: str) -> Iterator[tuple[str | None, str]]:
             yield name, value or ""
             name = value = None
         elif kind == "equals" and name is None:
-            name, value = fold((value or "").strip()), None
+            name, value = normalized_name((value or "").strip()), None
             if not name:
                 raise SpecificationError(text, "expected the name of an option before '='")
         else:

@@ -16,9 +16,9 @@ import click
 from cipherecho.cipher import InputError
 from cipherecho.ciphers.specification import Specification
 from cipherecho.cli.configuration.option_types import chosen_cipher, cipher_options
-from cipherecho.host.memory import keep_freed_blocks
-from cipherecho.printable import printable, shown
-from cipherecho.session import Reply, Reset, Session
+from cipherecho.host.memory import raise_mmap_threshold
+from cipherecho.printable import printable, safe_text
+from cipherecho.session import ReplyMode, Session, StateScope
 
 __all__ = ["apply"]
 
@@ -42,12 +42,12 @@ def apply(cipher: Sequence[Specification], decrypt: bool, reset: str, files: Seq
       cipherecho apply --cipher rot13 --decrypt README.md
     """  # noqa: D301
     output = _descriptor_of(sys.stdout, "standard output")
-    keep_freed_blocks()
+    raise_mmap_threshold()
     with redirect_stdout(sys.stderr), ExitStack() as stack:  # a plugin may print, but not there
         session = Session(
             chosen_cipher(cipher, decrypt=decrypt),
-            reply=Reply.FILTER,
-            reset=Reset(reset),
+            reply=ReplyMode.FILTER,
+            reset=StateScope(reset),
             max_line=None,
             on_rejected=_tell_rejected,
         )
@@ -106,4 +106,4 @@ def _filter(blocks: Iterable[bytes], session: Session) -> Iterator[bytes]:
 
 
 def _tell_rejected(line: int, rejection: InputError) -> None:
-    click.echo(f"cipherecho: line {line}: {printable(shown(rejection))}", err=True)
+    click.echo(f"cipherecho: line {line}: {printable(safe_text(rejection))}", err=True)

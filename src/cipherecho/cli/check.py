@@ -7,7 +7,7 @@ import json
 import click
 
 from cipherecho.ciphers.coder import NotACipherError
-from cipherecho.ciphers.options import SchemaError, configure, specialize
+from cipherecho.ciphers.options import SchemaError, make_cipher, resolve_member
 from cipherecho.ciphers.registry import (
     BrokenCipherError,
     Entry,
@@ -54,10 +54,10 @@ def check(cipher: Specification, as_json: bool) -> int:
 def _outcomes(registry: Registry, entry: Entry, specification: Specification) -> list[Outcome]:
     factory = registry.factory(entry)
     try:
-        member, rest = specialize(factory, specification)
+        member, rest = resolve_member(factory, specification)
         options = str(rest).partition(":")[2]
         if options:
-            configure(factory, specification)  # refused, if they are, as they were written
+            make_cipher(factory, specification)  # refused, if they are, as they were written
         return list(outcomes(member, options or None))
     except SelectionError:
         raise

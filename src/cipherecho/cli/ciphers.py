@@ -17,20 +17,20 @@ from typing import Any
 import click
 
 from cipherecho.cipher import Vector
-from cipherecho.ciphers.docstring import glimpse
+from cipherecho.ciphers.docstring import summary_of
 from cipherecho.ciphers.options import (
     REQUIRED,
-    Option,
+    CipherOption,
     SchemaError,
     is_family,
     options_of,
-    specialize,
+    resolve_member,
 )
 from cipherecho.ciphers.registry import BrokenCipherError, Entry, IncompatibleCipherError, Registry
 from cipherecho.ciphers.specification import SelectionError, Specification, parse
 from cipherecho.cli.configuration.option_types import SPECIFICATION, installed
 from cipherecho.printable import printable
-from cipherecho.session import Reply, Session
+from cipherecho.session import ReplyMode, Session
 
 __all__ = ["ciphers"]
 
@@ -74,7 +74,7 @@ def _print(text: str) -> None:
 
 
 def _row(entry: Entry, registry: Registry) -> dict[str, str]:
-    seen = glimpse(entry.value)
+    seen = summary_of(entry.value)
     return {
         "name": entry.name,
         "package": entry.package,
@@ -118,7 +118,7 @@ def _page(entry: Entry, asked: Specification, registry: Registry) -> dict[str, A
         own = options_of(factory)
         # What a family's members are and take depends on what it is given.
         as_a_whole = is_family(factory) and asked == bare
-        subject, left = (factory, asked) if as_a_whole else specialize(factory, asked)
+        subject, left = (factory, asked) if as_a_whole else resolve_member(factory, asked)
         options = options_of(subject)
     except SchemaError as problem:
         raise IncompatibleCipherError(entry, str(problem)) from problem
@@ -146,7 +146,7 @@ def _page(entry: Entry, asked: Specification, registry: Registry) -> dict[str, A
     }
 
 
-def _option(option: Option) -> dict[str, Any]:
+def _option(option: CipherOption) -> dict[str, Any]:
     return {
         "name": option.name,
         "takes": option.takes,
@@ -169,7 +169,7 @@ def _example(
     asked: Specification,
     base: Specification,
     factory: Callable[..., object],
-    options: Sequence[Option],
+    options: Sequence[CipherOption],
     registry: Registry,
 ) -> dict[str, str]:
     """Return a command that works when pasted, and what it prints.
@@ -197,7 +197,7 @@ def _first_vector(factory: Callable[..., object]) -> Vector | None:
     return first if isinstance(first, Vector) else None
 
 
-def _with(values: str, base: Specification, options: Sequence[Option]) -> Specification:
+def _with(values: str, base: Specification, options: Sequence[CipherOption]) -> Specification:
     """Return `base` with the `values` of `options` too, which are written as after a name."""
     more = parse(f"{base.name}:{values}") if values else Specification(base.name)
     if base.first is None and not base.options:
@@ -209,14 +209,16 @@ def _with(values: str, base: Specification, options: Sequence[Option]) -> Specif
 
 def _example_of(specification: Specification, text: str, registry: Registry) -> dict[str, str]:
     line = text.partition("\n")[0]
-    coded = Session(registry.load(specification), reply=Reply.FILTER).receive(line.encode() + b"\n")
+    coded = Session(registry.load(specification), reply=ReplyMode.FILTER).receive(
+        line.encode() + b"\n"
+    )
     return {
         "command": _command(specification, line),
         "output": coded.decode(errors="backslashreplace").rstrip("\n"),
     }
 
 
-def _unfinished(base: Specification, options: Sequence[Option]) -> dict[str, str]:
+def _unfinished(base: Specification, options: Sequence[CipherOption]) -> dict[str, str]:
     missing = tuple((option.name, "…") for option in options if option.required)
     return {
         "command": _command(replace(base, options=base.options + missing), _TEXT),

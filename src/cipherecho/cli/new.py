@@ -9,7 +9,7 @@ import click
 
 from cipherecho import __version__
 from cipherecho.ciphers.registry import Registry
-from cipherecho.ciphers.specification import fold
+from cipherecho.ciphers.specification import normalized_name
 
 __all__ = ["new"]
 
@@ -30,7 +30,7 @@ def new(name: str, directory: Path | None) -> None:
     Examples:
       cipherecho new my-cipher --directory /tmp/my-cipher
     """  # noqa: D301
-    folded = fold(name)
+    folded = normalized_name(name)
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", folded):
         raise click.UsageError(
             f"got the name {name!r}, expected letters a-z and digits, parted by hyphens"

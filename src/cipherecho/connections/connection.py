@@ -18,8 +18,8 @@ import trio
 
 from cipherecho.connections.buffers import SMALL_BYTES, Buffers
 from cipherecho.connections.client import Client
-from cipherecho.connections.counters import Tally, Traffic
-from cipherecho.connections.offload.slow_ciphers import Pace
+from cipherecho.connections.counters import Counters, Traffic
+from cipherecho.connections.offload.slow_ciphers import SlowCipherDetector
 from cipherecho.connections.offload.turns import Turns
 from cipherecho.connections.offload.workers import Job, Workers
 from cipherecho.network.tls_socket import TlsSocket
@@ -47,13 +47,13 @@ class Terms:
     """What all connections of a server have in common."""
 
     limits: Limits
-    pace: Pace
+    pace: SlowCipherDetector
     """How quick their cipher is."""
     workers: Workers
     """The worker threads that they share, for a cipher that is slow."""
     report: Callable[[BaseException], None]
     """Called with what a faulty cipher raised."""
-    tally: Tally = field(default_factory=Tally)
+    counters: Counters = field(default_factory=Counters)
     """Where they are counted when they end."""
     log_empty: bool = False
     """Whether there is a record of one on which no byte went either way."""
@@ -210,13 +210,13 @@ class Connection:
         if self._has_ended:
             return None
         self._has_ended = True
-        tally = self.terms.tally
-        tally.closed[reason] += 1
+        counters = self.terms.counters
+        counters.closed[reason] += 1
         # Of the application nothing went either way, be there TLS or not.
-        tally.empty += not self.received and not self.sent
+        counters.empty += not self.received and not self.sent
         seconds = trio.current_time() - self._started
-        tally.seconds += seconds
-        self.add_to(tally.ended)
+        counters.seconds += seconds
+        self.add_to(counters.ended)
         return seconds
 
     def tell_end(self, reason: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
-__all__ = ["Tally", "Traffic"]
+__all__ = ["Counters", "Traffic"]
 
 
 # All reasons that there are, so that each is told as 0 before its first time: what grows from
@@ -69,7 +69,7 @@ class _Connection(Protocol):
     def add_to(self, traffic: Traffic) -> None: ...
 
 
-class Tally:
+class Counters:
     """Counts what happens to the connections of one server.
 
     All but :attr:`serving` and :attr:`most` only grow.  Connections bring their traffic when

@@ -33,7 +33,7 @@ import trio
 
 from cipherecho.connections.buffers import SMALL_BYTES
 from cipherecho.connections.connection import SocketConnection, Terms, why_broken
-from cipherecho.connections.log_throttle import Failures
+from cipherecho.connections.log_throttle import FailureLog
 from cipherecho.connections.offload.workers import Job
 from cipherecho.network.sockets import RECEIVE_BYTES, is_readable
 from cipherecho.session import Closed
@@ -89,7 +89,7 @@ class ExpressLane:
         self._terms = terms
         self._leave = leave
         self._lost = lost
-        self._faults = Failures("internal error in the express lane", "internal error again")
+        self._faults = FailureLog("internal error in the express lane", "internal error again")
         self._epoll = select.epoll()
         self._quiet: dict[int, SocketConnection] = {}  # by descriptor
         self._coding: set[SocketConnection] = set()  # those that a worker thread answers

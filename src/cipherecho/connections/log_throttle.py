@@ -9,7 +9,7 @@ from math import inf
 
 import trio
 
-__all__ = ["Failures", "Seldom"]
+__all__ = ["FailureLog", "LogThrottle"]
 
 log = logging.getLogger("cipherecho")
 
@@ -21,7 +21,7 @@ _MOST_KNOWN = 1000
 _MORE = " (%(untold)d times more since the last such record)"
 
 
-class Seldom:
+class LogThrottle:
     """Warns at most once in a while of what strangers can bring about at will."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Seldom:
         self._untold = 0
 
 
-class Failures:
+class FailureLog:
     """Logs failures that must not be, each with its traceback once.
 
     Args:
@@ -59,7 +59,7 @@ class Failures:
         self._first = first
         self._again = again + ", as above: %(error)s at %(file)s:%(line)d"
         self._known: set[tuple[str, str, int]] = set()
-        self._seldom = Seldom()
+        self._seldom = LogThrottle()
 
     def report(self, failure: BaseException, fields: Mapping[str, object] | None = None) -> None:
         """Log what was raised; the messages are templates for `fields`."""

@@ -1,9 +1,9 @@
 """How the C library treats the blocks of text that come and go."""
 
-__all__ = ["keep_freed_blocks"]
+__all__ = ["raise_mmap_threshold"]
 
 
-def keep_freed_blocks() -> None:
+def raise_mmap_threshold() -> None:
     """Have the process keep freed blocks of up to a mebibyte for the next ones.
 
     glibc gives a freed block of 128 KiB or more back to the system, and each 4 KiB of the

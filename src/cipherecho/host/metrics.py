@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 
 from cipherecho import __version__
 from cipherecho.connections.buffers import Buffers
-from cipherecho.connections.counters import Tally, Traffic
+from cipherecho.connections.counters import Counters, Traffic
 
 __all__ = ["Metrics", "Watched"]
 
@@ -31,19 +31,19 @@ _TEXT = "text/plain"
 
 @dataclass(frozen=True)
 class Watched:
-    """A service, as far as its metrics go."""
+    """A listener, as far as its metrics go."""
 
-    tally: Tally
+    counters: Counters
     certificate_expires: Callable[[], float | None] | None = None
     """Returns when the certificate that new connections get expires, in seconds since 1970;
     None without TLS."""
 
 
 class Metrics:
-    """The numbers of some services and of the process.
+    """The numbers of some listeners and of the process.
 
     Args:
-      services: what is watched, by the name that it has in the label ``service``.
+      listeners: what is watched, by the name that it has in the label ``listener``.
       ready: returns whether new clients are welcome.
       failed: called with what was raised when a number was asked for, or written.
       records_lost: returns how many records did not get into the log.
@@ -52,7 +52,7 @@ class Metrics:
 
     def __init__(
         self,
-        services: Mapping[str, Watched],
+        listeners: Mapping[str, Watched],
         ready: Callable[[], bool],
         failed: Callable[[Exception], None],
         records_lost: Callable[[], int] = lambda: 0,
@@ -61,7 +61,7 @@ class Metrics:
         self._failed = failed
         # To no registry of theirs: one collector that raises would take all others with it.
         self._collectors = [
-            _Services(services, ready, failed, records_lost, buffers),
+            _Listeners(listeners, ready, failed, records_lost, buffers),
             ProcessCollector(registry=None),  # it has nothing to say but on Linux
         ]
 
@@ -149,18 +149,18 @@ def _weight(form: str, ranges: Sequence[tuple[str, float]]) -> tuple[float, int,
     return (weight, exact, place) if weight else (0.0, 0, 0)
 
 
-class _Services(Collector):
+class _Listeners(Collector):
     """Makes metrics of tallies; a number that can't be had is left out."""
 
     def __init__(
         self,
-        services: Mapping[str, Watched],
+        listeners: Mapping[str, Watched],
         ready: Callable[[], bool],
         failed: Callable[[Exception], None],
         records_lost: Callable[[], int],
         buffers: Buffers | None,
     ) -> None:
-        self._services = services
+        self._listeners = listeners
         self._ready = ready
         self._failed = failed
         self._records_lost = records_lost
@@ -200,14 +200,14 @@ class _Services(Collector):
                 "What they may hold; beyond it, those are closed that hold most.",
                 self._buffers.most,
             )
-        states = {name: _State(watched) for name, watched in self._services.items()}
+        states = {name: _State(watched) for name, watched in self._listeners.items()}
         for kind in _KINDS:
             yield self._family(kind, states)
 
     def _family(self, kind: _Kind, states: Mapping[str, _State]) -> Metric:
-        labels = ["service"] if kind.label is None else ["service", kind.label]
+        labels = ["listener"] if kind.label is None else ["listener", kind.label]
         family = kind.family(f"cipherecho_{kind.name}", kind.what, labels=labels)
-        for service, state in states.items():
+        for listener, state in states.items():
             try:
                 value = kind.read(state)
             except Exception as failure:
@@ -215,23 +215,23 @@ class _Services(Collector):
                 continue
             if isinstance(value, Mapping):
                 for label, number in value.items():
-                    family.add_metric([service, label], number)
+                    family.add_metric([listener, label], number)
             elif value is not None:
-                family.add_metric([service], value)
+                family.add_metric([listener], value)
         return family
 
 
 class _State:
-    """A service as it is when somebody asks."""
+    """A listener as it is when somebody asks."""
 
     def __init__(self, watched: Watched) -> None:
         self.watched = watched
-        self.tally = watched.tally
+        self.counters = watched.counters
 
     @cached_property
     def traffic(self) -> Traffic:
         """What went through all connections, for which each that is open is asked."""
-        return self.tally.traffic()
+        return self.counters.traffic()
 
     def expires(self) -> float | None:
         """Return when its certificate expires; None if it has none."""
@@ -240,14 +240,14 @@ class _State:
 
 @dataclass(frozen=True)
 class _Kind:
-    """A metric that each service has."""
+    """A metric that each listener has."""
 
     family: type[GaugeMetricFamily] | type[CounterMetricFamily]
     name: str
     """What stands after "cipherecho" and a "_"; a counter's has "_total" at its end when read."""
     what: str
     read: Callable[[_State], float | Mapping[str, float] | None]
-    """Returns its value, or one for each value of `label`; None if the service has none."""
+    """Returns its value, or one for each value of `label`; None if the listener has none."""
     label: str | None = None
 
 
@@ -256,51 +256,51 @@ _KINDS = (
         GaugeMetricFamily,
         "connections_open",
         "Connections that are served now.",
-        lambda of: of.tally.serving,
+        lambda of: of.counters.serving,
     ),
     _Kind(
         GaugeMetricFamily,
         "connections_limit",
         "Connections that are served at once, at the most.",
-        lambda of: of.tally.most,
+        lambda of: of.counters.most,
     ),
     _Kind(
         CounterMetricFamily,
         "connections_accepted",
         "Connections that were accepted, those refused included.",
-        lambda of: of.tally.accepted,
+        lambda of: of.counters.accepted,
     ),
     _Kind(
         CounterMetricFamily,
         "connections_refused",
         "Connections that were refused, by why.",
-        lambda of: of.tally.refused,
+        lambda of: of.counters.refused,
         "reason",
     ),
     _Kind(
         CounterMetricFamily,
         "connections_closed",
         "Connections that were served and have ended, by why.",
-        lambda of: of.tally.closed,
+        lambda of: of.counters.closed,
         "reason",
     ),
     _Kind(
         CounterMetricFamily,
         "connections_empty",
         "Connections that were served and have ended without a byte either way.",
-        lambda of: of.tally.empty,
+        lambda of: of.counters.empty,
     ),
     _Kind(
         GaugeMetricFamily,
         "workers_written_off",
         "Worker threads that still code a line whose time was up.",
-        lambda of: of.tally.workers_written_off,
+        lambda of: of.counters.workers_written_off,
     ),
     _Kind(
         CounterMetricFamily,
         "connection_seconds",
         "How long those that have ended were open, in seconds.",
-        lambda of: of.tally.seconds,
+        lambda of: of.counters.seconds,
     ),
     _Kind(
         CounterMetricFamily,

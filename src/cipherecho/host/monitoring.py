@@ -18,11 +18,11 @@ import h11
 import trio
 
 from cipherecho.connections.buffers import Buffers
-from cipherecho.connections.log_throttle import Failures, Seldom
+from cipherecho.connections.log_throttle import FailureLog, LogThrottle
 from cipherecho.host.metrics import Metrics, Watched
 from cipherecho.network.listeners import ListeningSocket, endpoint_of, transport_of
 from cipherecho.network.streams import close_gently
-from cipherecho.printable import printable, shown
+from cipherecho.printable import printable, safe_text
 from cipherecho.settings.addresses import Source, source_of
 from cipherecho.settings.endpoint import Endpoint
 
@@ -51,7 +51,7 @@ _BEFORE_PATH = re.compile(rb"https?://[^/?#]*", flags=re.IGNORECASE)
 
 async def serve_metrics(
     listeners: Sequence[ListeningSocket],
-    services: Mapping[str, Watched],
+    watched: Mapping[str, Watched],
     *,
     ready: Callable[[], bool],
     records_lost: Callable[[], int] = lambda: 0,
@@ -71,15 +71,15 @@ async def serve_metrics(
 
     Args:
       listeners: where they connect; whoever opened them closes them.  TLS is not spoken here.
-      services: what is watched, by the name that it has in metrics; asked anew each time.
+      watched: what is watched, by the name that it has in metrics; asked anew each time.
       ready: returns whether new clients are welcome, so that a load balancer sends some.
       records_lost: returns how many records did not get into the log.
-      buffers: what those of the services together hold in memory, if that is to be told.
+      buffers: what the connections of all listeners hold together in memory, if that is to be told.
       task_status: started with the endpoints of `listeners`, in their order, with the
         ports that the system picked.
     """
     async with trio.open_nursery() as nursery:
-        watchers = _Watchers(nursery, services, ready, records_lost, buffers)
+        watchers = _Watchers(nursery, watched, ready, records_lost, buffers)
         for listener in listeners:
             nursery.start_soon(watchers.accept, transport_of(listener))
         task_status.started([endpoint_of(listener) for listener in listeners])
@@ -91,22 +91,22 @@ class _Watchers:
     def __init__(
         self,
         nursery: trio.Nursery,
-        services: Mapping[str, Watched],
+        watched: Mapping[str, Watched],
         ready: Callable[[], bool],
         records_lost: Callable[[], int],
         buffers: Buffers | None,
     ) -> None:
         self._nursery = nursery
-        self._failures = Failures(
+        self._failures = FailureLog(
             "internal error on a request for metrics",
             "internal error again on a request for metrics",
         )
-        self._services = services
+        self._watched = watched
         self._ready = ready
         self._metrics = Metrics(
-            services, lambda: not self._unready(), self._failures.report, records_lost, buffers
+            watched, lambda: not self._unready(), self._failures.report, records_lost, buffers
         )
-        self._not_accepted = Seldom()
+        self._not_accepted = LogThrottle()
         # Where each comes from; the one that was heard of longest ago is the first.
         self._clients: dict[trio.CancelScope, Source | None] = {}
 
@@ -114,7 +114,7 @@ class _Watchers:
         """Return why new clients are not welcome; nothing if they are."""
         if not self._ready():
             return "draining"
-        stuck = [name for name, one in self._services.items() if one.tally.no_worker_left]
+        stuck = [name for name, one in self._watched.items() if one.counters.no_worker_left]
         return f"no worker thread is left: {', '.join(stuck)}" if stuck else ""
 
     async def accept(self, listener: trio.SocketListener) -> None:
@@ -173,7 +173,7 @@ class _Watchers:
 
 
 def _said(problem: Exception) -> str:
-    return (isinstance(problem, OSError) and problem.strerror) or shown(problem)
+    return (isinstance(problem, OSError) and problem.strerror) or safe_text(problem)
 
 
 async def answer(

@@ -15,15 +15,15 @@ import trio
 
 from cipherecho.cipher import Cipher
 from cipherecho.connections.buffers import Buffers
-from cipherecho.connections.counters import Tally
-from cipherecho.host.memory import keep_freed_blocks
+from cipherecho.connections.counters import Counters
+from cipherecho.host.memory import raise_mmap_threshold
 from cipherecho.host.sandbox.companion import companions
 from cipherecho.host.sandbox.confinement import Loading, Sandbox, confine, confine_loading
 from cipherecho.host.sandbox.reader import reader
 from cipherecho.host.signals import Signals
 from cipherecho.network.certificates import Certificates, PemFiles, TlsError
 from cipherecho.network.listeners import ListeningSocket, open_listeners
-from cipherecho.printable import shown
+from cipherecho.printable import safe_text
 from cipherecho.server.admission import MOST_REFUSALS
 from cipherecho.server.capacity import allow_descriptors, descriptors_left
 from cipherecho.server.serving import serve
@@ -101,7 +101,7 @@ def run(
       VariableError: what a service manager has set in the environment makes no sense.
       Exception: whatever `ciphers` raises.
     """
-    keep_freed_blocks()
+    raise_mmap_threshold()
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     with ServiceManager() as manager:
         process = _Process(
@@ -186,7 +186,7 @@ class _Process:
         self._status = 0
         self._shutdown = trio.Event()
         # Where each listener is, and what happens there.
-        self._tallies: list[tuple[list[Endpoint], Tally]] = []
+        self._all_counters: list[tuple[list[Endpoint], Counters]] = []
 
     async def run(self) -> int:
         self._warn_of_public_keys()
@@ -278,7 +278,7 @@ class _Process:
             for listener, cipher, sockets in zip(
                 _with_shares(self._listeners), ciphers, entrances, strict=True
             ):
-                tally = Tally()
+                counters = Counters()
                 theirs = await serving.start(
                     partial(
                         serve,
@@ -290,12 +290,12 @@ class _Process:
                         proxies=listener.proxies,
                         express=self._express,
                         log_empty=listener.log_empty,
-                        tally=tally,
+                        counters=counters,
                         buffers=self._buffers,
                         shutdown=self._shutdown,
                     )
                 )
-                self._tallies.append((theirs, tally))
+                self._all_counters.append((theirs, counters))
                 endpoints += theirs
             task_status.started(endpoints)
         everything.cancel()
@@ -307,10 +307,10 @@ class _Process:
 
         watched = {
             " ".join(map(str, endpoints)): Watched(
-                tally, certificates.expires if certificates else None
+                counters, certificates.expires if certificates else None
             )
-            for certificates, (endpoints, tally) in zip(
-                self._certificates, self._tallies, strict=True
+            for certificates, (endpoints, counters) in zip(
+                self._certificates, self._all_counters, strict=True
             )
         }
         serving = partial(
@@ -362,7 +362,7 @@ class _Process:
         except Exception as error:
             log.error(
                 "the reload failed, and what is in use is kept: %(problem)s",
-                {"problem": shown(error)},
+                {"problem": safe_text(error)},
                 exc_info=True,
             )
 

@@ -16,7 +16,7 @@ from cipherecho.network.streams import close_gently
 from cipherecho.network.tls_socket import TlsSocket
 from cipherecho.network.tls_stream import TlsHandshakeError, TlsStream
 
-__all__ = ["PrologueError", "receive_proxy_header", "shake_hands"]
+__all__ = ["HandshakeError", "receive_proxy_header", "shake_hands"]
 
 # No header is longer, by far; what is longer comes with the next look.
 _LOOK_BYTES = 4096
@@ -26,7 +26,7 @@ _LOOK_BYTES = 4096
 _GOODBYE_SECONDS = 0.25
 
 
-class PrologueError(Exception):
+class HandshakeError(Exception):
     """A client did not begin as it had to; the message says what it did, for the log."""
 
 
@@ -36,7 +36,7 @@ async def receive_proxy_header(client: socket.socket) -> ProxyHeader:
     When this is cancelled, the bytes that have come are lost.
 
     Raises:
-      PrologueError: what came is no such header, or ended before it did.
+      HandshakeError: what came is no such header, or ended before it did.
     """
     received = b""
     while True:
@@ -44,7 +44,7 @@ async def receive_proxy_header(client: socket.socket) -> ProxyHeader:
         try:
             seen = client.recv(_LOOK_BYTES, socket.MSG_PEEK)
             if not seen:
-                raise PrologueError(f"got {len(received)} bytes, then the end")
+                raise HandshakeError(f"got {len(received)} bytes, then the end")
             header = parse_proxy_header(received + seen)
             # Whatever was seen of a header that is not complete belongs to it.
             size = len(seen) if header is None else header.size - len(received)
@@ -52,7 +52,7 @@ async def receive_proxy_header(client: socket.socket) -> ProxyHeader:
         except BlockingIOError:
             continue  # it was readable a moment ago, or so the system said
         except (OSError, ProxyHeaderError) as error:
-            raise PrologueError(str(error)) from error
+            raise HandshakeError(str(error)) from error
         if header is not None:
             return header
 
@@ -61,7 +61,7 @@ async def shake_hands(client: socket.socket, context: SSLContext) -> TlsSocket:
     """Return a client's socket with TLS on it, after the handshake.
 
     Raises:
-      PrologueError: the handshake failed, and the client was told why; `client` is still to
+      HandshakeError: the handshake failed, and the client was told why; `client` is still to
         be closed.
     """
     secured = TlsSocket(client, context)
@@ -72,5 +72,5 @@ async def shake_hands(client: socket.socket, context: SSLContext) -> TlsSocket:
         # Closing with input unread is a reset, which would take the reason from the client.
         with suppress(trio.BrokenResourceError):
             await close_gently(stream, silence=_GOODBYE_SECONDS)
-        raise PrologueError(error.reason) from error
+        raise HandshakeError(error.reason) from error
     return secured

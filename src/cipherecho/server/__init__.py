@@ -9,11 +9,11 @@
 from __future__ import annotations
 
 from cipherecho.connections.buffers import Buffers
-from cipherecho.connections.counters import Tally
+from cipherecho.connections.counters import Counters
 from cipherecho.network.certificates import Certificates, TlsError
 from cipherecho.network.listeners import ListenError, ListeningSocket, TlsListener, open_listeners
 from cipherecho.server.serving import serve
-from cipherecho.session import Reply, Reset
+from cipherecho.session import ReplyMode, StateScope
 from cipherecho.settings.endpoint import (
     Endpoint,
     EndpointError,
@@ -25,27 +25,27 @@ from cipherecho.settings.endpoint import (
 )
 from cipherecho.settings.limits import Limits
 from cipherecho.settings.tls import ClientAuth, TlsSettings, TlsVersion
-from cipherecho.settings.trusted_proxies import Proxies
+from cipherecho.settings.trusted_proxies import TrustedProxies
 
 __all__ = [
     "Buffers",
     "Certificates",
     "ClientAuth",
+    "Counters",
     "Endpoint",
     "EndpointError",
     "FdEndpoint",
     "Limits",
     "ListenError",
     "ListeningSocket",
-    "Proxies",
-    "Reply",
-    "Reset",
-    "Tally",
+    "ReplyMode",
+    "StateScope",
     "TcpEndpoint",
     "TlsError",
     "TlsListener",
     "TlsSettings",
     "TlsVersion",
+    "TrustedProxies",
     "UnixEndpoint",
     "VsockEndpoint",
     "open_listeners",

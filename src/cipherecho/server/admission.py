@@ -8,11 +8,11 @@ from collections import defaultdict
 import trio
 
 from cipherecho.connections.client import Client
-from cipherecho.connections.counters import Tally
-from cipherecho.connections.log_throttle import Seldom
+from cipherecho.connections.counters import Counters
+from cipherecho.connections.log_throttle import LogThrottle
 from cipherecho.network.sockets import peer_name
 from cipherecho.server.capacity import descriptors_left
-from cipherecho.server.pending_handshakes import Handshakes
+from cipherecho.server.pending_handshakes import PendingHandshakes
 from cipherecho.server.sources import Sources
 from cipherecho.settings.limits import Limits
 
@@ -30,23 +30,23 @@ class Admission:
 
     Args:
       limits: how many there may be.
-      tally: where they are counted.
+      counters: where they are counted.
     """
 
-    def __init__(self, limits: Limits, tally: Tally) -> None:
+    def __init__(self, limits: Limits, counters: Counters) -> None:
         self._most = _affordable(limits.max_connections)
         self._limits = limits
         sources = Sources(limits)
         # What is not limited is not asked about, as every connection would pay for it.
         self._sources = sources if sources else None
-        self._tally = tally
-        tally.most = self._most
+        self._counters = counters
+        counters.most = self._most
         self._waiting = trio.lowlevel.ParkingLot()
-        self._seldom: defaultdict[str, Seldom] = defaultdict(Seldom)
+        self._seldom: defaultdict[str, LogThrottle] = defaultdict(LogThrottle)
         self.places = self._most + MOST_REFUSALS
         """How many clients may still be held, those that are not served included."""
         # Those that are not through their handshake have half of the places at most.
-        self._handshakes = Handshakes(max(1, self._most // 2))
+        self._handshakes = PendingHandshakes(max(1, self._most // 2))
         self.needs_addresses = self._sources is not None
         """Whether a client's address has to be known when it leaves."""
         self._being_refused = 0
@@ -63,7 +63,7 @@ class Admission:
     def hold(self) -> None:
         """Count a client that was accepted, in one of the places."""
         self.places -= 1
-        self._tally.accepted += 1
+        self._counters.accepted += 1
 
     def give_back(self, client: Client) -> None:
         """Take back all that a client holds, as it leaves."""
@@ -73,7 +73,7 @@ class Admission:
             if client.is_being_refused:
                 self._being_refused -= 1
         if client.is_admitted:
-            self._tally.serving -= 1
+            self._counters.serving -= 1
             if self._sources is not None:
                 self._sources.leave(client.address)
         self.places += 1
@@ -86,11 +86,11 @@ class Admission:
 
         Its address is that of the client itself from here on.
         """
-        if self._tally.serving >= self._most:
+        if self._counters.serving >= self._most:
             return "full"
         if self._sources is not None and (reason := self._sources.admit(client.address)):
             return reason
-        self._tally.serving += 1
+        self._counters.serving += 1
         client.is_admitted = True
         return None
 
@@ -102,7 +102,7 @@ class Admission:
         scope, crowded_out = self._handshakes.begin(client, until)
         if crowded_out is not None and crowded_out.is_admitted:
             crowded_out.is_admitted = False
-            self._tally.serving -= 1
+            self._counters.serving -= 1
             if self._sources is not None:
                 self._sources.leave(crowded_out.address)
         return scope
@@ -142,7 +142,7 @@ class Admission:
         """Count that a client was not served, and why, unless that is known already."""
         if not client.is_counted:
             client.is_counted = True
-            self._tally.refused[reason] += 1
+            self._counters.refused[reason] += 1
 
     def refused(self, client: Client, reason: str, detail: str = "") -> None:
         """Count and log that a client was refused; each reason once a second at the most."""

@@ -12,10 +12,10 @@ import trio
 from cipherecho.connections.client import Client
 from cipherecho.settings.addresses import Source, source_of
 
-__all__ = ["Handshakes"]
+__all__ = ["PendingHandshakes"]
 
 
-class Handshakes:
+class PendingHandshakes:
     """All handshakes of a server that are under way.
 
     Args:

@@ -20,22 +20,22 @@ from cipherecho.connections.buffers import Buffers, least_buffered
 from cipherecho.connections.client import Client
 from cipherecho.connections.connection import SocketConnection, Terms
 from cipherecho.connections.connection_task import ConnectionTask
-from cipherecho.connections.counters import Tally
+from cipherecho.connections.counters import Counters
 from cipherecho.connections.express_lane import ExpressLane, has_express_lane
-from cipherecho.connections.log_throttle import Failures, Seldom
-from cipherecho.connections.offload.slow_ciphers import Pace
+from cipherecho.connections.log_throttle import FailureLog, LogThrottle
+from cipherecho.connections.offload.slow_ciphers import SlowCipherDetector
 from cipherecho.connections.offload.workers import Workers
 from cipherecho.network.listeners import ListeningSocket, endpoint_of, transport_of
 from cipherecho.network.sockets import Socket, is_readable, peer_name, plain_listener
 from cipherecho.network.streams import stream_of
-from cipherecho.printable import shown
+from cipherecho.printable import safe_text
 from cipherecho.server.accepting import RETRY_SECONDS, Entrance
 from cipherecho.server.admission import Admission
 from cipherecho.server.welcome import Welcome
-from cipherecho.session import Reply, Reset, Session
+from cipherecho.session import ReplyMode, Session, StateScope
 from cipherecho.settings.endpoint import Endpoint
 from cipherecho.settings.limits import Limits
-from cipherecho.settings.trusted_proxies import Proxies
+from cipherecho.settings.trusted_proxies import TrustedProxies
 
 __all__ = ["serve"]
 
@@ -51,12 +51,12 @@ async def serve(
     cipher: Cipher,
     limits: Limits | None = None,
     *,
-    reply: Reply = Reply.BOTH,
-    reset: Reset = Reset.CONNECTION,
-    proxies: Proxies | None = None,
+    reply: ReplyMode = ReplyMode.BOTH,
+    reset: StateScope = StateScope.CONNECTION,
+    proxies: TrustedProxies | None = None,
     express: bool = True,
     log_empty: bool = False,
-    tally: Tally | None = None,
+    counters: Counters | None = None,
     buffers: Buffers | None = None,
     shutdown: trio.Event | None = None,
     task_status: trio.TaskStatus[list[Endpoint]] = trio.TASK_STATUS_IGNORED,
@@ -80,7 +80,7 @@ async def serve(
       express: answer quiet connections by the express lane, where the platform has what it
         needs; clients see no difference but the speed.
       log_empty: log the end of every connection, also of those on which no byte went either way.
-      tally: where connections are counted, for whoever watches the server.
+      counters: where connections are counted, for whoever watches the server.
       buffers: where it is counted what connections hold in memory, and what bounds that; for
         several servers in one process to have one bound together, give it to all of them.
         64 MiB for this server alone if None.
@@ -105,8 +105,8 @@ async def serve(
                 limits,
                 reply,
                 reset,
-                proxies or Proxies(),
-                tally or Tally(),
+                proxies or TrustedProxies(),
+                counters or Counters(),
                 _with_room(Buffers() if buffers is None else buffers, limits.max_line),
                 express=express,
                 log_empty=log_empty,
@@ -128,35 +128,35 @@ class _Server:
         self,
         cipher: Cipher,
         limits: Limits,
-        reply: Reply,
-        reset: Reset,
-        proxies: Proxies,
-        tally: Tally,
+        reply: ReplyMode,
+        reset: StateScope,
+        proxies: TrustedProxies,
+        counters: Counters,
         buffers: Buffers,
         *,
         express: bool,
         log_empty: bool,
     ) -> None:
         self._limits = limits
-        failures = Failures(
+        failures = FailureLog(
             "the cipher failed; this is a bug of its plugin", "the cipher failed again"
         )
-        pace = Pace(cipher)
+        pace = SlowCipherDetector(cipher)
         self._terms = Terms(
             limits,
             pace,
-            Workers(limits, pace, tally),
+            Workers(limits, pace, counters),
             failures.report,
-            tally,
+            counters,
             log_empty,
             buffers,
             self._dismiss,
         )
-        self._faults = Failures(
+        self._faults = FailureLog(
             "internal error on the connection of %(peer)s",
             "internal error again, on the connection of %(peer)s",
         )
-        self._admission = Admission(limits, tally)
+        self._admission = Admission(limits, counters)
         self._welcome = Welcome(
             Session(cipher, reply=reply, reset=reset, max_line=limits.max_line),
             self._terms,
@@ -165,7 +165,7 @@ class _Server:
             self._start_attending,
             self._drive,
         )
-        self._tally = tally
+        self._counters = counters
         self._lane = (
             ExpressLane(self._terms, self._start_task, self._lose)
             if express and has_express_lane()
@@ -174,8 +174,8 @@ class _Server:
         # Those that are driven by tasks; without one yet if that is about to start.
         self._tasks: dict[SocketConnection, ConnectionTask | None] = {}
         self._draining = False
-        self._cannot_accept = Seldom()
-        tally.open = self._open
+        self._cannot_accept = LogThrottle()
+        counters.open = self._open
 
     def entrance(self, listener: ListeningSocket, plain: socket.socket) -> Entrance:
         """Return the entrance of a listener; `plain` is the same socket."""
@@ -214,7 +214,8 @@ class _Server:
                 accepting.cancel_scope.cancel()
             self._connections.cancel_scope.deadline = trio.current_time() + self._limits.grace
             log.info(
-                "shutting down: connections=%(connections)d", {"connections": self._tally.serving}
+                "shutting down: connections=%(connections)d",
+                {"connections": self._counters.serving},
             )
             self._drain()
             last = trio.current_time() + _MOST_ACCEPTING_SECONDS
@@ -385,4 +386,4 @@ def _with_room(buffers: Buffers, max_line: int) -> Buffers:
 
 
 def _words(problem: BaseException) -> str:
-    return (isinstance(problem, OSError) and problem.strerror) or shown(problem)
+    return (isinstance(problem, OSError) and problem.strerror) or safe_text(problem)

@@ -17,13 +17,13 @@ import trio
 from cipherecho.connections.client import Client
 from cipherecho.connections.connection import SocketConnection, Terms
 from cipherecho.network.certificates import Certificates
-from cipherecho.network.handshake import PrologueError, receive_proxy_header, shake_hands
+from cipherecho.network.handshake import HandshakeError, receive_proxy_header, shake_hands
 from cipherecho.network.sockets import peer_name
 from cipherecho.network.streams import close_gently, stream_of
 from cipherecho.printable import printable
 from cipherecho.server.admission import Admission
 from cipherecho.session import Session, error_line
-from cipherecho.settings.trusted_proxies import Proxies
+from cipherecho.settings.trusted_proxies import TrustedProxies
 
 __all__ = ["Welcome"]
 
@@ -61,7 +61,7 @@ class Welcome:
         self,
         session: Session,
         terms: Terms,
-        proxies: Proxies,
+        proxies: TrustedProxies,
         admission: Admission,
         start: Callable[[Client, Callable[[], Awaitable[None]]], None],
         serve: Callable[[SocketConnection], None],
@@ -154,7 +154,7 @@ class Welcome:
         try:
             with scope:
                 result = await handshake()
-        except PrologueError as error:
+        except HandshakeError as error:
             problem = str(error)
         if not self._admission.end_handshake(client):
             self._admission.refused(client, "crowded out", part)
@@ -187,5 +187,5 @@ class Welcome:
                     client.socket = await shake_hands(plain, certificates.context)
             last_words = error_line(self._admission.explain(refusal))
             await close_gently(stream_of(client.socket), last_words, silence)
-        except (PrologueError, trio.BrokenResourceError, trio.TooSlowError):
+        except (HandshakeError, trio.BrokenResourceError, trio.TooSlowError):
             pass  # it went away by itself, or does not listen

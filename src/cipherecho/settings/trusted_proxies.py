@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_in
 
 from cipherecho.settings.addresses import unmapped
 
-__all__ = ["Proxies"]
+__all__ = ["TrustedProxies"]
 
 _UNIX = "unix"
 
@@ -15,7 +15,7 @@ _UNIX = "unix"
 _MAPPED_BITS = 96
 
 
-class Proxies:
+class TrustedProxies:
     """The peers from which a PROXY header is required; from all others none is looked for.
 
     Args:
@@ -25,7 +25,7 @@ class Proxies:
     Raises:
       ValueError: one of them is neither; the message says which.
 
-    >>> ("10.1.2.3", 4711) in Proxies(["10.0.0.0/8"])
+    >>> ("10.1.2.3", 4711) in TrustedProxies(["10.0.0.0/8"])
     True
     """
 

@@ -37,15 +37,15 @@ from cipherecho.connections.buffers import least_buffered
 from cipherecho.host.extras import ExtraMissingError, require
 from cipherecho.host.sandbox.confinement import Loading, Sandbox
 from cipherecho.network.certificates import Certificates, PemFiles, TlsError
-from cipherecho.printable import printable, shown
+from cipherecho.printable import printable, safe_text
 from cipherecho.service_manager.environment import VariableError
 from cipherecho.service_manager.inherited_sockets import inherited_sockets, why_not_activated
-from cipherecho.session import Reply, Reset
+from cipherecho.session import ReplyMode, StateScope
 from cipherecho.settings.endpoint import Endpoint, FdEndpoint, parse_endpoint
 from cipherecho.settings.limits import Limits
 from cipherecho.settings.listener import Listener
 from cipherecho.settings.tls import ClientAuth, TlsSettings, TlsVersion
-from cipherecho.settings.trusted_proxies import Proxies
+from cipherecho.settings.trusted_proxies import TrustedProxies
 
 __all__ = ["LISTENER_KEYS", "PROCESS_KEYS", "Configuration", "configuration_of"]
 
@@ -305,10 +305,10 @@ class _Assembly:
         return Listener(
             endpoints,
             Limits(**limits),
-            Reply(settings["reply"].value),
-            Reset(settings["reset"].value),
+            ReplyMode(settings["reply"].value),
+            StateScope(settings["reset"].value),
             tls,
-            Proxies(settings["proxy-from"].value),
+            TrustedProxies(settings["proxy-from"].value),
             log_empty=settings["log-empty"].value,
         )
 
@@ -474,7 +474,7 @@ def _as_written(value: object) -> str:
         case list():
             return "a list"
         case int() | float() | str():
-            return printable(shown(value, repr))
+            return printable(safe_text(value, repr))
         case _:
             return f"the date or time {value}"
 

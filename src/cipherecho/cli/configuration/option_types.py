@@ -20,8 +20,8 @@ from cipherecho.ciphers.specification import (
     SpecificationError,
     parse,
 )
-from cipherecho.printable import printable, shown
-from cipherecho.session import Reset
+from cipherecho.printable import printable, safe_text
+from cipherecho.session import StateScope
 from cipherecho.settings.endpoint import (
     Endpoint,
     EndpointError,
@@ -193,10 +193,10 @@ class _Peers(_ListType):
     name = "cidr"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from cipherecho.settings.trusted_proxies import Proxies
+        from cipherecho.settings.trusted_proxies import TrustedProxies
 
         try:
-            Proxies([value])
+            TrustedProxies([value])
         except ValueError as error:
             self.fail(str(error), param, ctx)
         return str(value)
@@ -238,7 +238,7 @@ class Number(click.ParamType):  # type: ignore[type-arg]
         except (ValueError, OverflowError):
             number = nan
         if not (number > 0 or (self._zero and number == 0)):  # nor is NaN
-            given = printable(shown(value, repr))
+            given = printable(safe_text(value, repr))
             self.fail(f"got {given}, expected {self.expected}{self.hint(value)}", param, ctx)
         return number
 
@@ -299,7 +299,7 @@ def written_size(size: int) -> str:
     for unit in ("TiB", "GiB", "MiB", "KiB"):
         if size % _UNITS[unit.lower()] == 0:
             return f"{size // _UNITS[unit.lower()]}{unit}"
-    return shown(size)  # it may have more digits than Python writes
+    return safe_text(size)  # it may have more digits than Python writes
 
 
 def _whole(value: Any) -> float:
@@ -370,8 +370,8 @@ def cipher_options(kind: type[Option] = Option) -> list[click.Parameter]:
         kind("--decrypt", is_flag=True, help="Undo the cipher, the last stage first."),
         kind(
             "--reset",
-            type=word(*(reset.value for reset in Reset)),
-            default=Reset.CONNECTION.value,
+            type=word(*(reset.value for reset in StateScope)),
+            default=StateScope.CONNECTION.value,
             help="Where the cipher's state starts afresh.",
         ),
     ]

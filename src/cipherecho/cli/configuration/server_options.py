@@ -29,7 +29,7 @@ from cipherecho.cli.configuration.option_types import (
     word,
 )
 from cipherecho.connections.buffers import MOST_BUFFERED
-from cipherecho.session import Reply
+from cipherecho.session import ReplyMode
 from cipherecho.settings.limits import Limits
 
 __all__ = ["DEFAULT_ENDPOINT", "SECTIONS", "refusals"]
@@ -68,8 +68,8 @@ SECTIONS: Mapping[str, list[click.Parameter]] = {
         *cipher_options(_ServerOption),
         _ServerOption(
             "--reply",
-            type=word(Reply.BOTH.value, Reply.CIPHER.value),
-            default=Reply.BOTH.value,
+            type=word(ReplyMode.BOTH.value, ReplyMode.CIPHER.value),
+            default=ReplyMode.BOTH.value,
             help="Send each line and its code, or its code alone.",
         ),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cipherecho.cli.configuration.option_types import SettingsError
-from cipherecho.printable import shown
+from cipherecho.printable import safe_text
 from cipherecho.settings.file_contents import Contents, read_file
 
 __all__ = ["LISTENER", "SettingsFile", "read_settings_file"]
@@ -66,7 +66,7 @@ def read_settings_file(path: Path) -> SettingsFile:
     except ValueError as error:  # not UTF-8, not TOML, or a number of too many digits
         position = _POSITION.search(str(error))
         where = f":{position['line']}:{position['column']}" if position else ""
-        raise SettingsError([f"{path}{where}: {_POSITION.sub('', shown(error))}"]) from error
+        raise SettingsError([f"{path}{where}: {_POSITION.sub('', safe_text(error))}"]) from error
 
 
 def _lines(text: str) -> Iterator[tuple[tuple[int | None, str], int]]:

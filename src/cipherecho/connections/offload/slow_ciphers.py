@@ -22,7 +22,7 @@ from cipherecho.ciphers.composition import name_of
 if sys.platform == "linux":
     from resource import RUSAGE_THREAD, getrusage
 
-__all__ = ["TURN_SECONDS", "Pace", "Usage", "usage"]
+__all__ = ["TURN_SECONDS", "SlowCipherDetector", "Usage", "usage"]
 
 log = logging.getLogger("cipherecho")
 
@@ -95,7 +95,7 @@ class _Session(Protocol):
     def due(self) -> int: ...
 
 
-class Pace:
+class SlowCipherDetector:
     """Tells how much of a cipher's work fits into a time; all who share it share this.
 
     Args:

@@ -29,9 +29,9 @@ from typing import Protocol, TypeAlias
 
 import trio
 
-from cipherecho.connections.counters import Tally
-from cipherecho.connections.log_throttle import Seldom
-from cipherecho.connections.offload.slow_ciphers import Pace, usage
+from cipherecho.connections.counters import Counters
+from cipherecho.connections.log_throttle import LogThrottle
+from cipherecho.connections.offload.slow_ciphers import SlowCipherDetector, usage
 from cipherecho.session import Closed, Session
 from cipherecho.settings.limits import Limits
 
@@ -204,15 +204,15 @@ class Workers:
     Args:
       limits: of these, `max_workers` and `coding_timeout`.
       pace: how quick the cipher is that they run.
-      tally: where it is counted how many are written off.
+      counters: where it is counted how many are written off.
     """
 
-    def __init__(self, limits: Limits, pace: Pace, tally: Tally) -> None:
+    def __init__(self, limits: Limits, pace: SlowCipherDetector, counters: Counters) -> None:
         self._most = limits.max_workers
         self._coding_timeout = limits.coding_timeout
         self._most_of_source = max(1, limits.max_workers // _SOURCE_SHARE)
         self._pace = pace
-        self._tally = tally
+        self._counters = counters
         # What follows is the loop's alone.
         self._threads = 0  # that are not written off
         self._unfinished = 0  # jobs under way or waiting
@@ -220,7 +220,7 @@ class Workers:
         self._is_watching = False
         self._processors = 0.0  # how many they keep busy together, of late
         self._long = 0  # lines that have been under way for long
-        self._seldom = Seldom()
+        self._seldom = LogThrottle()
         self._closed = False  # threads read it
         # And what follows everybody's, under the lock.
         self._lock = threading.Lock()
@@ -288,9 +288,9 @@ class Workers:
 
     def _refusal_of(self, connection: _Connection) -> _Refusal | None:
         """Return why a connection can't have a thread, if so."""
-        if self._tally.no_worker_left:
+        if self._counters.no_worker_left:
             return Closed.NO_WORKER, (
-                f"got a line when {self._tally.workers_written_off} before it still take their "
+                f"got a line when {self._counters.workers_written_off} before it still take their "
                 "time, expected that a thread is left"
             )
         if self._stuck and (source := connection.source) is not None:
@@ -311,7 +311,7 @@ class Workers:
 
     def _start_thread(self) -> _Refusal | None:
         """Start a thread if there can be one more and there are jobs for it."""
-        left = 2 * self._most - self._tally.workers_written_off
+        left = 2 * self._most - self._counters.workers_written_off
         if self._threads >= min(self._unfinished, self._most, left):
             return None
         token = trio.lowlevel.current_trio_token()
@@ -507,9 +507,9 @@ class Workers:
                 return  # it has just come to an end
             job.written_off = True
         if not job.counted:
-            tally = self._tally
+            counters = self._counters
             threads, unfinished = self._threads - 1, self._unfinished - 1
-            tally.workers_written_off, self._threads = tally.workers_written_off + 1, threads
+            counters.workers_written_off, self._threads = counters.workers_written_off + 1, threads
             self._unfinished = unfinished
             job.counted = True
             self._end_connection(job)
@@ -538,15 +538,15 @@ class Workers:
             "cipher": self._pace.name,
             "seconds": self._coding_timeout,
             "peer": peer,
-            "written_off": self._tally.workers_written_off,
+            "written_off": self._counters.workers_written_off,
         }
         self._seldom.warn(
             "a line took longer than %(seconds)g s, and its worker thread is written off: "
             "cipher=%(cipher)s peer=%(peer)s written_off=%(written_off)d",
             fields,
         )
-        if self._tally.workers_written_off >= 2 * self._most:
-            self._tally.no_worker_left = True
+        if self._counters.workers_written_off >= 2 * self._most:
+            self._counters.no_worker_left = True
             log.error(
                 "no worker thread is left for the cipher %(cipher)s: %(written_off)d are busy "
                 "with lines that take longer than %(seconds)g s, and its clients are refused",
@@ -572,13 +572,13 @@ class Workers:
 
     def _count_back(self, job: Job) -> None:
         """Count a thread no more that was written off and has ended after all."""
-        self._tally.workers_written_off -= 1
+        self._counters.workers_written_off -= 1
         job.settled = True
         self._stuck[job.source] -= 1
         if self._stuck[job.source] <= 0:
             del self._stuck[job.source]
-        if self._tally.no_worker_left:
-            self._tally.no_worker_left = False
+        if self._counters.no_worker_left:
+            self._counters.no_worker_left = False
             log.warning(
                 "there are worker threads again for the cipher %(cipher)s",
                 {"cipher": self._pace.name},

@@ -17,7 +17,7 @@ from enum import Enum, StrEnum
 from functools import lru_cache
 from math import isfinite
 
-from cipherecho.printable import printable, shown
+from cipherecho.printable import printable, safe_text
 
 __all__ = ["OURS", "LogFormat", "formatter_for", "is_journal", "prioritised"]
 
@@ -193,7 +193,7 @@ def _plain(value: object) -> object:
     """Return what JSON can hold of a field."""
     if isinstance(value, int) or (isinstance(value, float) and isfinite(value)):
         return value
-    return printable(value if type(value) is str else shown(value), _LONGEST_TEXT)
+    return printable(value if type(value) is str else safe_text(value), _LONGEST_TEXT)
 
 
 def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cipherecho.printable import shown
+from cipherecho.printable import safe_text
 
 __all__ = ["uncaught_logged"]
 
@@ -52,7 +52,7 @@ def _warning(
         "%(category)s: %(warning)s (%(file)s:%(line)d)",
         {
             "category": category.__name__,
-            "warning": shown(message),
+            "warning": safe_text(message),
             "file": filename,
             "line": lineno,
         },
@@ -73,6 +73,6 @@ def _in_thread(raised: threading.ExceptHookArgs) -> None:
 def _unraisable(raised: sys.UnraisableHookArgs) -> None:
     log.error(
         "an exception was ignored: where=%(where)r",
-        {"where": f"{raised.err_msg or 'Exception ignored in'}: {shown(raised.object, repr)}"},
+        {"where": f"{raised.err_msg or 'Exception ignored in'}: {safe_text(raised.object, repr)}"},
         exc_info=raised.exc_value,
     )
