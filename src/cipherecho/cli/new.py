@@ -93,7 +93,7 @@ packages = ["src/@module@"]
     "README.md": """\
 # cipherecho-@name@
 
-The cipher `@name@` for [cipherecho](https://pypi.org/project/cipherecho/).
+The cipher `@name@` for cipherecho.
 
 ```sh
 pip install .
