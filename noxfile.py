@@ -67,6 +67,16 @@ def lowest(session: nox.Session) -> None:
 
 
 @nox.session
+def coverage(session: nox.Session) -> None:
+    """Measure which branches the tests take; fewer than pyproject.toml asks for is a failure."""
+    _install(session, "tests", "coverage>=7.10")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *SHARED, *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session
 def anomalies(session: nox.Session) -> None:
     """Make every step of what is done for clients fail; the tests do some of that."""
     _install(session, "tests")
