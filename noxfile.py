@@ -59,6 +59,13 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *SHARED, *session.posargs)
 
 
+@nox.session
+def system(session: nox.Session) -> None:
+    """Run the tests that start other programs: HAProxy, systemd, containers and their like."""
+    _install(session, "tests")
+    session.run("pytest", *SHARED, "tests/system", *session.posargs)
+
+
 @nox.session(venv_backend="uv")
 def lowest(session: nox.Session) -> None:
     """Run the tests with the lowest version of each dependency that pyproject.toml admits."""
