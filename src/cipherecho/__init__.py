@@ -1,16 +1,24 @@
-"""A TCP line server that answers each line with the line and its cipher.
+"""A TCP line server that echoes each line, followed by its ciphertext.
 
-This package imports nothing on its own, so that each part is paid for only
-when it is used.  The parts, from the top layer down (each imports only from
-those below it):
+Public, and kept where they are:
 
-==========================  =================================================
-``cipherecho.cli``          the command line
-``cipherecho.server.serving``       listeners, connections, limits, shutdown, on Trio
-``cipherecho.session``      bytes in, reply bytes out; no event loop
-``cipherecho.ciphers.registry``     which ciphers are installed; loads the one asked for
-``cipherecho.cipher``       the contract: what a plugin author imports
-==========================  =================================================
+=========================  ====================================================
+``cipherecho.cipher``      the contract: all that the author of a cipher imports
+``cipherecho.testing``     the conformance kit for such authors
+``cipherecho.session``     one client's conversation: bytes in, replies out
+``cipherecho.registry``    a cipher by its name
+``cipherecho.server``      the server as a task of your own Trio program
+``cipherecho.printable``   text from strangers, made fit for a terminal or a log
+``cipherecho.companion``   processes beside the server, for plugins that need one
+=========================  ====================================================
+
+Everything else may move.  The folders are floors, and imports go down: ``cli`` (words in, exit
+statuses out), ``host`` (the process on its machine), ``server`` (accepting, admission, shutdown),
+``connections`` (one connection's life), ``network`` (sockets, TLS), ``settings`` (plain data),
+``service_manager`` (systemd and its like), and ``ciphers`` (from a name to a cipher that codes
+lines).
+
+This package itself imports nothing, so that each part is paid for only when it is used.
 """
 
 __version__ = "0.1.0"
