@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import cipherecho
 from cipherecho.server import Counters
 from tests.ciphers.test_registry import Site
 from tests.helpers.in_process import run
@@ -174,3 +175,12 @@ def test_records_are_found_however_the_code_writes_them() -> None:
     assert "refused a connection: peer=… reason=…" in found  # once a second
     assert "the cipher failed; this is a bug of its plugin" in found  # the first time
     assert "the cipher failed again" in found  # and later
+
+
+def test_every_public_module_has_a_page() -> None:
+    public = set(re.findall(r"^``cipherecho\.(\w+)``", cipherecho.__doc__ or "", re.MULTILINE))
+    assert public
+    pages = {path.stem for path in (REFERENCE / "api").glob("*.md")} - {"index"}
+    assert pages == public
+    _, _, said = (ROOT / "docs/discussion/layers.md").read_text().partition("## What is public")
+    assert set(re.findall(r"`(?:cipherecho)?\.(\w+)`", said)) == public

@@ -1,17 +1,6 @@
-"""Companions: processes beside the server that do for a plugin what it may not do itself.
+"""Starts companions, confines them, and lets plugins talk to them.
 
-In the sandbox a plugin can write no file, and what takes too much time or memory takes it
-from the whole server.  So its package may name a function that runs in a process of its own,
-for as long as ciphers are made::
-
-    [project.entry-points."cipherecho.companions"]
-    wasm = "cipherecho_wasm.compiler:serve"
-
-The name is that of the cipher.  The function is called with two binary files, requests to
-read and answers to write, and with a directory that it alone may write to, or None; it
-returns when there are no more requests.  The process has nothing of the server: it is started
-before the server confines itself, and confines itself before the package is imported, to
-reading modules, and to files in that directory, which is named after the package.
+:mod:`cipherecho.companion` says what a companion is for, and is what plugins import.
 """
 
 from __future__ import annotations
