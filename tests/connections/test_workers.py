@@ -224,35 +224,46 @@ def test_a_thread_outlives_the_loop_that_waited_for_it_and_ends() -> None:
 
 
 class Lasting:
-    """A line takes as many milliseconds as it says, by the real clock."""
+    """A line takes as many milliseconds as it says, by the real clock, or until the gate opens."""
 
     slow = True
 
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.is_at_the_gate = False
+
     def encrypt(self, body: bytes) -> bytes:
-        threading.Event().wait(float(body) / 1000)
+        if body == b"hold":
+            self.is_at_the_gate = True
+            assert self.gate.wait(PATIENCE)
+        else:
+            threading.Event().wait(float(body) / 1000)
         return body
 
 
 async def test_who_comes_anew_is_next_however_much_others_have_waiting() -> None:
     finished: list[str] = []
+    cipher = Lasting()
 
-    async with working(Lasting(), 1) as crew, trio.open_nursery() as nursery:
+    async with working(cipher, 1) as crew, trio.open_nursery() as nursery:
 
         async def code(name: str, text: bytes) -> None:
             await crew.code(crew.client(text))
             finished.append(name)
 
         for name in ("one", "two", "three"):
-            nursery.start_soon(code, name, b"5\n" * 20)
-        await trio.sleep(0.03)
+            nursery.start_soon(code, name, b"hold\n" + b"5\n" * 20)
+        await until(lambda: cipher.is_at_the_gate)
         nursery.start_soon(code, "late", b"1\n")
+        await trio.testing.wait_all_tasks_blocked()
+        cipher.gate.set()
     assert finished[0] == "late"
 
 
 async def test_who_had_more_waits_longer() -> None:
     order: list[str] = []
     async with working(Lasting(), 1) as crew:
-        greedy, modest = crew.client(b"20\n"), crew.client(b"1\n")
+        greedy, modest = crew.client(b"200\n"), crew.client(b"1\n")
         await crew.code(greedy)
         await crew.code(modest)
         blocking = crew.workers.submit(crew.client(b"10\n"))

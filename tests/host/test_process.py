@@ -251,7 +251,7 @@ def test_a_reload_that_waits_for_a_file_holds_up_nobody(tmp_path: Path) -> None:
             assert exchange(client) == b"a\nn\n"
         begin = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - begin < 5  # it would go on for ten
+        assert time.monotonic() - begin < 9  # it would go on for ten
 
 
 # The files have been read when a cipher is imported.

@@ -412,7 +412,7 @@ async def test_without_descriptors_it_waits_quietly_and_comes_back(
                 await stream.receive_some()
             assert scope.cancelled_caught
             assert time.process_time() - cpu < 0.05 * 1.2
-        with trio.fail_after(1):
+        with trio.fail_after(PATIENCE):
             assert await read_exactly(stream, 12) == b"Hello\nUryyb\n"
         await stream.aclose()
     messages = [record.message for record in caplog.records]
@@ -722,7 +722,7 @@ async def test_a_client_that_does_not_read_cannot_extend_the_grace_time(
         server.shutdown.set()
         begin = trio.current_time()
         await server.ended.wait()
-        assert 0.2 <= trio.current_time() - begin < 2
+        assert 0.2 <= trio.current_time() - begin < PATIENCE  # it would be a minute
         await greedy.aclose()
     assert "shutdown took longer than 0.2 s" in caplog.text
 
@@ -763,7 +763,7 @@ async def test_a_backlog_behind_a_full_server_is_told_so_at_shutdown() -> None:
 async def test_shutdown_with_nobody_connected_is_immediate() -> None:
     async with serving(limits=Limits(grace=60)) as server:
         server.shutdown.set()
-        with trio.fail_after(1):
+        with trio.fail_after(PATIENCE):  # before the grace is over
             await server.ended.wait()
 
 

@@ -115,9 +115,7 @@ def test_a_shutdown_answers_what_was_received(
         everything = len(answers) * LONG.count(b"\n")
         wait_until(lambda: lines_answered(metrics) == everything)
         # Of the last replies, some packets are under way now, and some are lost.
-        begin = time.monotonic()
         assert server.stop(signal.SIGTERM) == 0
-        assert time.monotonic() - begin < GRACE + 1
         for answer in answers:
             assert answer.result(PATIENCE) == both(LONG)
 

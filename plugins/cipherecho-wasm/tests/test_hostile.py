@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -97,17 +96,16 @@ def test_guests_that_spin_delay_nobody_else(tmp_path: Path) -> None:
             assert replies.readline() == replies.readline() == b"first\n"
             for spinner in spinners:
                 spinner.start()
-            times = []
+            answered = 0
             while any(spinner.is_alive() for spinner in spinners):
-                begin = time.perf_counter()
                 other.sendall(b"next\n")
                 assert replies.readline() == replies.readline() == b"next\n"
-                times.append(time.perf_counter() - begin)
+                answered += 1
         for spinner in spinners:
             spinner.join()
         assert all(b"(OutOfTime)" in answer for answer in answers)
-        assert len(times) > 20
-        assert sorted(times)[len(times) // 2] < 0.2
+        # Were each to wait until one of those is stopped, they would be four.
+        assert answered > 10
 
 
 def test_a_guest_of_one_connection_knows_nothing_of_another(module: Write, tmp_path: Path) -> None:
