@@ -220,7 +220,7 @@ def check_drawing(page: Page, block: Block, session: Shell) -> None:
 
 
 # What may be installed from elsewhere: tools that cipherecho does not depend on.
-TOOLS = {"build", "componentize-py==0.25.1"}
+TOOLS = {"componentize-py==0.25.1"}
 
 
 def check_installs(page: Page, command: str) -> None:

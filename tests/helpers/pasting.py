@@ -119,9 +119,9 @@ class Checkout:
             with ending(server.process):
                 assert server.stop(signal.SIGINT) == 0, server.stderr
 
-    def lend_packages(self) -> None:
-        """Have in ``.venv`` what the checkout and its builds need, as it is installed here."""
-        [packages] = self.directory.glob(".venv/lib/python*/site-packages")
+    def lend_packages(self, environment: str = ".venv") -> None:
+        """Have in an environment what the checkout and its builds need, as it is installed here."""
+        [packages] = self.directory.glob(f"{environment}/lib/python*/site-packages")
         for name in _needed("cipherecho", *PLUGINS, *BUILDERS):
             for file in distribution(name).files or ():
                 if ".." not in file.parts and file.suffix != ".pyc":
