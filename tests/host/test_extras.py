@@ -43,5 +43,5 @@ except ExtraMissingError as error:
         "metrics",
         "h11",
         "the package h11 is not installed, which metrics need; "
-        "install it by: pip install 'cipherecho[metrics]'",
+        "install what is missing: pip install h11 prometheus-client",
     ]

@@ -6,7 +6,8 @@ from importlib.util import find_spec
 
 __all__ = ["ExtraMissingError", "require"]
 
-_PACKAGES = {"metrics": ("h11", "prometheus_client")}
+# As they are imported, and as pip knows them.
+_PACKAGES = {"metrics": {"h11": "h11", "prometheus_client": "prometheus-client"}}
 
 
 class ExtraMissingError(Exception):
@@ -18,9 +19,11 @@ class ExtraMissingError(Exception):
     def __init__(self, extra: str, missing: str) -> None:
         self.extra = extra
         self.missing = missing
+        # Not the extra of cipherecho, which may have come from a checkout that pip can't find.
+        packages = " ".join(_PACKAGES[extra].values())
         super().__init__(
             f"the package {missing} is not installed, which {extra} need; "
-            f"install it by: pip install 'cipherecho[{extra}]'"
+            f"install what is missing: pip install {packages}"
         )
 
 
