@@ -21,7 +21,7 @@ from trio.testing import lockstep_stream_pair, memory_stream_pair
 from cipherecho.connections.counters import Counters
 from cipherecho.host.metrics import Metrics, Watched
 from cipherecho.host.monitoring import answer, serve_metrics
-from cipherecho.network.listeners import open_listeners, transport_of
+from cipherecho.network.listeners import open_listeners
 from cipherecho.settings.endpoint import TcpEndpoint
 from tests.helpers.running import PATIENCE, tool
 from tests.host.test_metrics import never
@@ -380,8 +380,8 @@ async def test_it_goes_on_once_the_system_has_descriptors_again(
     autojump_clock: trio.abc.Clock,
 ) -> None:
     async with open_listeners([TcpEndpoint("127.0.0.1", 0)]) as listeners:
-        listener: Any = listeners[0]
-        client = await trio.testing.open_stream_to_socket_listener(listener)
+        address = listeners[0].socket.getsockname()
+        client = await trio.open_tcp_stream(*address)
         await client.send_all(b"GET /livez HTTP/1.0\r\n\r\n")
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         next_one = os.dup(0)
@@ -467,7 +467,7 @@ async def test_what_goes_wrong_in_accepting_is_told_and_tried_again(
         return await accept(listener)
 
     async with open_listeners([TcpEndpoint("127.0.0.1", 0)]) as listeners:
-        kind = type(transport_of(listeners[0]).socket)
+        kind = type(trio.socket.from_stdlib_socket(listeners[0].socket))
         accept = kind.accept
         monkeypatch.setattr(kind, "accept", fail_at_first)
         async with trio.open_nursery() as nursery:

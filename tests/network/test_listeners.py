@@ -17,8 +17,8 @@ import trio
 import trio.testing
 
 from cipherecho.network.certificates import Certificates
-from cipherecho.network.listeners import ListenError, TlsListener, endpoint_of, open_listeners
-from cipherecho.network.sockets import plain_listener
+from cipherecho.network.listeners import ListenError, ListeningSocket, open_listeners
+from cipherecho.network.sockets import accepting_socket
 from cipherecho.settings.endpoint import ANY_CID, Endpoint, FdEndpoint, TcpEndpoint, UnixEndpoint
 from cipherecho.settings.endpoint import VsockEndpoint as Vsock
 from cipherecho.settings.tls import TlsSettings
@@ -28,14 +28,19 @@ from tests.helpers.running import COMMAND, ROT13, ask, do_without, run_program, 
 LOOPBACK = TcpEndpoint("127.0.0.1", 0)
 
 
+def tcp_endpoint(listener: ListeningSocket) -> TcpEndpoint:
+    """Return where a socket listens, which is by TCP."""
+    assert isinstance(listener.endpoint, TcpEndpoint)
+    return listener.endpoint
+
+
 async def test_a_listener_is_named_by_where_it_really_listens(tmp_path: Path) -> None:
     unix = UnixEndpoint(str(tmp_path / "echo.sock"))
     async with open_listeners([LOOPBACK, unix]) as [tcp_listener, unix_listener]:
-        endpoint = endpoint_of(tcp_listener)
-        assert isinstance(endpoint, TcpEndpoint)
+        endpoint = tcp_endpoint(tcp_listener)
         assert endpoint.host == "127.0.0.1"
         assert endpoint.port > 0
-        assert endpoint_of(unix_listener) == unix
+        assert unix_listener.endpoint == unix
 
 
 async def test_a_unix_socket_is_removed_at_the_end(tmp_path: Path) -> None:
@@ -68,7 +73,7 @@ async def test_a_unix_socket_that_somebody_listens_on_is_left_alone(tmp_path: Pa
 async def test_a_socket_that_has_replaced_ours_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "echo.sock"
     async with open_listeners([UnixEndpoint(str(path))]) as [old]:
-        await old.aclose()  # and its file is stale
+        old.socket.close()  # and its file is stale
         await trio.lowlevel.checkpoint()
         new = open_listeners([UnixEndpoint(str(path))])
         await new.__aenter__()
@@ -89,7 +94,7 @@ async def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
 async def test_if_one_is_refused_none_is_left_open(tmp_path: Path) -> None:
     path = tmp_path / "echo.sock"
     async with open_listeners([LOOPBACK]) as [listener]:
-        taken = endpoint_of(listener)
+        taken = listener.endpoint
         with pytest.raises(ListenError) as caught:
             async with open_listeners([UnixEndpoint(str(path)), taken]):
                 pass
@@ -166,12 +171,9 @@ NOT_HERE = (socket.AF_INET, "192.0.2.1")  # which is for documentation
 async def test_the_addresses_of_a_name_have_one_port() -> None:
     trio.socket.set_custom_hostname_resolver(Names(HERE, HERE_TOO))
     async with open_listeners([NAME]) as listeners:
-        first, second = map(endpoint_of, listeners)
-        assert (str(first), str(second)) == (
-            f"tcp://127.0.0.1:{first.port}",
-            f"tcp://127.0.0.2:{first.port}",
-        )
-        assert first.port
+        first, second = map(tcp_endpoint, listeners)
+        assert (first.host, second.host) == ("127.0.0.1", "127.0.0.2")
+        assert first.port == second.port > 0
 
 
 async def test_an_address_that_this_machine_does_not_have_is_warned_of(
@@ -180,7 +182,7 @@ async def test_an_address_that_this_machine_does_not_have_is_warned_of(
     """A hosts file may have ::1 for localhost where there is no IPv6."""
     trio.socket.set_custom_hostname_resolver(Names(NOT_HERE, HERE))
     async with open_listeners([NAME]) as [listener]:
-        assert endpoint_of(listener).host == "127.0.0.1"
+        assert tcp_endpoint(listener).host == "127.0.0.1"
     assert caplog.messages == [
         "not listening at 192.0.2.1, which is an address of tcp://cipherecho.test:0: Cannot assign "
         "requested address; listening at its others"
@@ -198,7 +200,7 @@ async def test_a_port_in_use_at_one_address_of_a_name_is_refused() -> None:
     """Or clients would get one server or another, by chance."""
     async with open_listeners([LOOPBACK]) as [listener]:
         trio.socket.set_custom_hostname_resolver(Names(HERE_TOO, HERE))
-        taken = TcpEndpoint(NAME.host, endpoint_of(listener).port)
+        taken = TcpEndpoint(NAME.host, tcp_endpoint(listener).port)
         assert (await refusal(taken)).startswith("Address already in use")
     # And a port that is free at both can't be found.
     trio.socket.set_custom_hostname_resolver(Names(EVERY, HERE))
@@ -353,11 +355,11 @@ async def test_an_inherited_socket_is_named_by_where_it_is_bound_and_closed_at_t
     os.set_inheritable(outside.fileno(), True)
     endpoint = handed_over(outside)
     async with open_listeners([LOOPBACK, endpoint]) as [_, listener]:
-        assert endpoint_of(listener) == TcpEndpoint(host, port)
+        assert listener.endpoint == TcpEndpoint(host, port)
         assert not os.get_inheritable(listener.socket.fileno())
         async with await trio.open_tcp_stream(host, port):
-            async with await listener.accept():
-                pass
+            await trio.lowlevel.wait_readable(listener.socket)
+            listener.socket.accept()[0].close()
     assert not is_open(endpoint)
 
 
@@ -367,7 +369,7 @@ async def test_an_inherited_unix_socket_is_not_removed_at_the_end(tmp_path: Path
     outside.bind(str(path))
     outside.listen()
     async with open_listeners([handed_over(outside)]) as [listener]:
-        assert endpoint_of(listener) == UnixEndpoint(str(path))
+        assert listener.endpoint == UnixEndpoint(str(path))
     assert path.is_socket()
 
 
@@ -378,7 +380,7 @@ async def test_an_inherited_unix_socket_with_an_abstract_name_is_shown_with_an_a
     outside.listen()
     name = outside.getsockname().decode().removeprefix("\0")
     async with open_listeners([handed_over(outside)]) as [listener]:
-        assert str(endpoint_of(listener)) == f"unix://@{name}"
+        assert str(listener.endpoint) == f"unix://@{name}"
 
 
 async def test_instances_that_share_a_socket_each_accept_from_it() -> None:
@@ -387,11 +389,11 @@ async def test_instances_that_share_a_socket_each_accept_from_it() -> None:
     another = handed_over(outside.dup())
     async with open_listeners([handed_over(outside), another]) as listeners:
         for listener in listeners:
-            with plain_listener(listener) as plain:
+            with accepting_socket(listener.socket) as accepting:
                 with socket.create_connection(address):
-                    plain.accept()[0].close()
+                    accepting.accept()[0].close()
                 with pytest.raises(BlockingIOError):  # the other has taken what there was
-                    plain.accept()
+                    accepting.accept()
 
 
 @pytest.mark.parametrize(
@@ -508,13 +510,11 @@ async def test_an_endpoint_with_tls_makes_a_listener_with_the_certificates(
     inherited = FdEndpoint(str(outside.detach()), tls=True)
     tcp = TcpEndpoint("127.0.0.1", 0, tls=True)
     async with open_listeners([LOOPBACK, tcp, unix, inherited], certificates) as listeners:
-        assert isinstance(listeners[0], trio.SocketListener)
+        assert listeners[0].certificates is None
         for listener in listeners[1:]:
-            assert isinstance(listener, TlsListener)
-            assert isinstance(listener.listener, trio.SocketListener)
             assert listener.certificates is certificates
-        assert [endpoint_of(listener).tls for listener in listeners] == [False, True, True, True]
-        assert endpoint_of(listeners[2]) == unix
+        assert [listener.endpoint.tls for listener in listeners] == [False, True, True, True]
+        assert listeners[2].endpoint == unix
 
 
 async def test_an_endpoint_with_tls_is_refused_without_certificates() -> None:
@@ -535,12 +535,12 @@ def vsock_or_skip() -> None:
 async def test_a_vsock_listener_is_named_by_where_it_really_listens() -> None:
     vsock_or_skip()
     async with open_listeners([Vsock(ANY_CID, 0)]) as [listener]:
-        endpoint = endpoint_of(listener)
+        endpoint = listener.endpoint
         assert isinstance(endpoint, Vsock)
         assert endpoint.cid == ANY_CID
         assert 0 < endpoint.port < 2**32 - 1
-        with plain_listener(listener) as plain, pytest.raises(BlockingIOError):
-            plain.accept()
+        with accepting_socket(listener.socket) as accepting, pytest.raises(BlockingIOError):
+            accepting.accept()
         assert await refusal(endpoint) == (
             "Address already in use; stop what listens there, or choose another port (0 picks a "
             "free one)"
@@ -554,7 +554,7 @@ async def test_an_inherited_vsock_is_named_by_where_it_is_bound() -> None:
     outside.listen()
     _, port = outside.getsockname()
     async with open_listeners([handed_over(outside)]) as [listener]:
-        assert endpoint_of(listener) == Vsock(ANY_CID, port)
+        assert listener.endpoint == Vsock(ANY_CID, port)
 
 
 async def test_a_cid_of_another_machine_is_refused() -> None:

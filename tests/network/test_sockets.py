@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from cipherecho.network.listeners import open_listeners
-from cipherecho.network.sockets import is_readable, peer_name, plain_listener
+from cipherecho.network.sockets import accepting_socket, is_readable, peer_name
 from cipherecho.settings.endpoint import TcpEndpoint, UnixEndpoint
 
 LOOPBACK = TcpEndpoint("127.0.0.1", 0)
@@ -19,13 +19,13 @@ LOOPBACK = TcpEndpoint("127.0.0.1", 0)
 
 async def test_a_listener_is_readable_until_what_waits_is_accepted() -> None:
     async with open_listeners([LOOPBACK]) as [listener]:
-        with plain_listener(listener) as plain:
-            assert not is_readable(plain)
+        with accepting_socket(listener.socket) as accepting:
+            assert not is_readable(accepting)
             with socket.create_connection(listener.socket.getsockname()):
-                assert is_readable(plain)
-                client, _ = plain.accept()
+                assert is_readable(accepting)
+                client, _ = accepting.accept()
                 with client:
-                    assert not is_readable(plain)
+                    assert not is_readable(accepting)
 
 
 @pytest.mark.parametrize("act", ["data", "end", "reset"])
@@ -45,27 +45,26 @@ def test_a_connection_is_readable_when_something_has_come(act: str) -> None:
             assert is_readable(server)
 
 
-async def test_a_plain_listener_does_not_wait_when_nobody_connects() -> None:
+async def test_accepting_does_not_wait_when_nobody_connects() -> None:
     async with open_listeners([LOOPBACK]) as [listener]:
-        with plain_listener(listener) as plain, pytest.raises(BlockingIOError):
-            plain.accept()
+        with accepting_socket(listener.socket) as accepting, pytest.raises(BlockingIOError):
+            accepting.accept()
 
 
-async def test_the_listener_is_still_there_when_the_plain_one_is_closed() -> None:
+async def test_a_socket_listens_on_when_the_one_that_accepts_for_it_is_closed() -> None:
     async with open_listeners([LOOPBACK]) as [listener]:
-        plain_listener(listener).close()
+        accepting_socket(listener.socket).close()
         with socket.create_connection(listener.socket.getsockname()):
-            async with await listener.accept():
-                pass
+            listener.socket.accept()[0].close()
 
 
 @pytest.fixture
 async def accepted() -> AsyncIterator[socket.socket]:
-    """What a plain listener has accepted."""
+    """What was accepted."""
     async with open_listeners([LOOPBACK]) as [listener]:
-        with plain_listener(listener) as plain:
+        with accepting_socket(listener.socket) as accepting:
             with socket.create_connection(listener.socket.getsockname()):
-                client, _ = plain.accept()
+                client, _ = accepting.accept()
                 with client:
                     yield client
 
@@ -108,9 +107,9 @@ def test_a_peer_is_named_by_its_address(address: object, name: str) -> None:
 async def test_a_client_on_a_unix_socket_has_no_name(tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
     async with open_listeners([UnixEndpoint(path)]) as [listener]:
-        with plain_listener(listener) as plain:
+        with accepting_socket(listener.socket) as accepting:
             async with await trio.open_unix_socket(path):
-                client, address = plain.accept()
+                client, address = accepting.accept()
                 client.close()
                 assert peer_name(address) == "unix"
 

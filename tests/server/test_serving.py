@@ -25,7 +25,7 @@ from cipherecho.cipher import Cipher, InputError
 from cipherecho.ciphers.coder import NotACipherError
 from cipherecho.connections.buffers import Buffers
 from cipherecho.connections.counters import Counters
-from cipherecho.network.listeners import open_listeners
+from cipherecho.network.listeners import ListeningSocket, open_listeners
 from cipherecho.rot13 import Rot13
 from cipherecho.server import serve
 from cipherecho.session import ReplyMode
@@ -162,25 +162,24 @@ async def test_two_connections_never_share_a_cipher_state() -> None:
 
 
 async def test_what_is_no_cipher_is_refused_and_the_listeners_closed() -> None:
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    with pytest.raises(NotACipherError):
-        await serve(listeners, object())  # type: ignore[arg-type]
-    assert listeners[0].socket.fileno() == -1
+    async with open_listeners([LOOPBACK]) as listeners:
+        with pytest.raises(NotACipherError):
+            await serve(listeners, object())  # type: ignore[arg-type]
+        assert listeners[0].socket.fileno() == -1
 
 
 async def test_cancelling_closes_every_connection_and_listener() -> None:
-    async with trio.open_nursery() as nursery:
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with open_listeners([LOOPBACK]) as listeners, trio.open_nursery() as nursery:
         serving = partial(serve, express=Served.express)
         [endpoint] = await nursery.start(serving, listeners, Rot13())
         client = await trio.open_tcp_stream(endpoint.host, endpoint.port)
         await client.send_all(b"a\n")
         assert await read_exactly(client, 4) == b"a\nn\n"
         nursery.cancel_scope.cancel()
+    assert listeners[0].socket.fileno() == -1
     with trio.fail_after(PATIENCE):
         assert await client.receive_some() == b""
     await client.aclose()
-    assert listeners[0].socket.fileno() == -1
 
 
 # TRAPS: one client's reset ends a Trio server
@@ -767,9 +766,21 @@ async def test_shutdown_with_nobody_connected_is_immediate() -> None:
             await server.ended.wait()
 
 
-async def test_serve_can_be_started_with_keywords_of_its_own() -> None:
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+async def test_a_socket_of_the_callers_own_is_served_and_may_be_blocking() -> None:
+    mine = socket.create_server(("127.0.0.1", 0))
+    where = TcpEndpoint(*mine.getsockname())
     async with trio.open_nursery() as nursery:
+        start = partial(serve, express=Served.express)
+        assert await nursery.start(start, [ListeningSocket(mine, where)], Rot13()) == [where]
+        async with await trio.open_tcp_stream(where.host, where.port) as client:
+            await client.send_all(b"Hello\n")
+            assert await read_exactly(client, 12) == b"Hello\nUryyb\n"
+        nursery.cancel_scope.cancel()
+    assert mine.fileno() == -1
+
+
+async def test_serve_can_be_started_with_keywords_of_its_own() -> None:
+    async with open_listeners([LOOPBACK]) as listeners, trio.open_nursery() as nursery:
         start = partial(serve, reply=ReplyMode.CIPHER, express=Served.express)
         [endpoint] = await nursery.start(start, listeners, Rot13(), Limits(max_line=10))
         async with await trio.open_tcp_stream(endpoint.host, endpoint.port) as client:

@@ -50,7 +50,7 @@ from cipherecho.host.process import _Process
 from cipherecho.host.sandbox.confinement import Loading, Sandbox
 from cipherecho.host.signals import Signals
 from cipherecho.network.certificates import Certificates
-from cipherecho.network.listeners import open_listeners, transport_of
+from cipherecho.network.listeners import open_listeners
 from cipherecho.rot13 import Rot13
 from cipherecho.server import serve
 from cipherecho.server import serving as server
@@ -146,8 +146,8 @@ EXEMPT = {
     "Admission.__init__",
     "Admission.hold",
     "_affordable",
-    "plain_listener",
-    "_Listener.__init__",
+    "accepting_socket",
+    "_AcceptingSocket.__init__",
     "Workers.close",
     "serve_metrics",
     "_Watchers.__init__",
@@ -679,9 +679,7 @@ def serving(one: Server, *, express: bool) -> Iterator[None]:
                 trio.open_nursery() as nursery,
             ):
                 for listener in listeners:  # what it accepts inherits this: little is taken
-                    transport_of(listener).socket.setsockopt(
-                        socket.SOL_SOCKET, socket.SO_SNDBUF, 4096
-                    )
+                    listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
                 one.endpoints = await nursery.start(
                     partial(
                         serve,

@@ -20,7 +20,7 @@ import trio
 from cipherecho.connections.buffers import Buffers
 from cipherecho.connections.log_throttle import FailureLog, LogThrottle
 from cipherecho.host.metrics import Metrics, Watched
-from cipherecho.network.listeners import ListeningSocket, endpoint_of, transport_of
+from cipherecho.network.listeners import ListeningSocket
 from cipherecho.network.streams import close_gently
 from cipherecho.printable import printable, safe_text
 from cipherecho.settings.addresses import Source, source_of
@@ -81,8 +81,8 @@ async def serve_metrics(
     async with trio.open_nursery() as nursery:
         watchers = _Watchers(nursery, watched, ready, records_lost, buffers)
         for listener in listeners:
-            nursery.start_soon(watchers.accept, transport_of(listener))
-        task_status.started([endpoint_of(listener) for listener in listeners])
+            nursery.start_soon(watchers.accept, trio.socket.from_stdlib_socket(listener.socket))
+        task_status.started([listener.endpoint for listener in listeners])
 
 
 class _Watchers:
@@ -117,11 +117,11 @@ class _Watchers:
         stuck = [name for name, one in self._watched.items() if one.counters.no_worker_left]
         return f"no worker thread is left: {', '.join(stuck)}" if stuck else ""
 
-    async def accept(self, listener: trio.SocketListener) -> None:
+    async def accept(self, listener: trio.socket.SocketType) -> None:
         """Accept clients until cancelled, whatever happens."""
         while True:
             try:
-                self._welcome(*await listener.socket.accept())
+                self._welcome(*await listener.accept())
             except Exception as problem:
                 # As a rule the system has run out of descriptors; but whatever it is.
                 self._not_accepted.warn(

@@ -11,7 +11,7 @@ import stat
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import trio
 
@@ -27,14 +27,7 @@ from cipherecho.settings.endpoint import (
     VsockEndpoint,
 )
 
-__all__ = [
-    "ListenError",
-    "ListeningSocket",
-    "TlsListener",
-    "endpoint_of",
-    "open_listeners",
-    "transport_of",
-]
+__all__ = ["ListenError", "ListeningSocket", "open_listeners"]
 
 log = logging.getLogger("cipherecho")
 
@@ -101,64 +94,64 @@ _HINTS: dict[type[Endpoint], dict[int, str]] = {
 
 
 @dataclass(frozen=True)
-class TlsListener:
-    """A listener whose clients speak TLS, and what the server shows them."""
+class ListeningSocket:
+    """A socket that clients can connect to."""
 
-    listener: trio.SocketListener
-    certificates: Certificates
-
-
-ListeningSocket: TypeAlias = trio.SocketListener | TlsListener
+    socket: socket.socket
+    """Listens; whoever serves its clients makes it non-blocking."""
+    endpoint: Endpoint
+    """Where it listens, with the port that the system picked."""
+    certificates: Certificates | None = None
+    """What its clients are shown in the TLS handshake; None if they don't speak TLS."""
 
 
 @asynccontextmanager
 async def open_listeners(
     endpoints: Iterable[Endpoint], certificates: Certificates | None = None
 ) -> AsyncIterator[list[ListeningSocket]]:
-    """Listen at all of `endpoints`, or at none, and close the listeners at the end.
+    """Listen at all of `endpoints`, or at none, and close the sockets at the end.
 
     They come in the order of the endpoints.  A host name with several addresses makes a
-    listener for each that this machine has, all at one port, and a warning tells of the others;
-    a name that several inherited sockets have makes a listener for each, too.  A Unix socket
+    socket for each that this machine has, all at one port, and a warning names the others;
+    a name that several inherited sockets have makes one for each, too.  A Unix socket
     that nobody listens on any more is replaced; ours is removed at the end, if that is
     allowed.  An inherited socket is closed like the others, but is neither removed nor set
     up anew.
 
     Args:
       endpoints: where to listen.
-      certificates: for the endpoints that ask for TLS; each of them makes a TlsListener.
+      certificates: for the endpoints that ask for TLS.
 
     Raises:
       ListenError: the system refuses one of them, no certificates are there for it, or what
         was inherited is no socket that listens.
     """
     async with AsyncExitStack() as stack:
-        opened: list[tuple[trio.SocketListener, Endpoint]] = []
+        opened: list[ListeningSocket] = []
         for endpoint in endpoints:
-            ours = {listener.socket.fileno() for listener, _ in opened}
+            ours = {one.socket.fileno() for one in opened}
             try:
                 if endpoint.tls and certificates is None:
                     raise OSError("TLS needs a certificate; give --tls-cert")  # noqa: TRY301
-                listeners = await _open(endpoint, stack, ours)
+                sockets = await _open(endpoint, stack, ours)
             except UnicodeError as cause:  # a label of the name is empty or too long
                 raise ListenError(endpoint, OSError("no host can have that name")) from cause
             except OSError as cause:
                 raise ListenError(endpoint, cause) from cause
-            opened += [(listener, endpoint) for listener in listeners]
-        yield [
-            TlsListener(listener, certificates) if endpoint.tls and certificates else listener
-            for listener, endpoint in opened
-        ]
+            for one in sockets:
+                where = replace(_bound_to(one), tls=endpoint.tls)
+                opened.append(ListeningSocket(one, where, certificates if endpoint.tls else None))
+        yield opened
 
 
 async def _open(
     endpoint: Endpoint, stack: AsyncExitStack, ours: Collection[int]
-) -> list[trio.SocketListener]:
-    """Return listeners, which `stack` closes; `ours` are the descriptors of those before."""
+) -> list[socket.socket]:
+    """Return sockets, which `stack` closes; `ours` are the descriptors of those before."""
 
-    def kept(listener: trio.SocketListener) -> trio.SocketListener:
-        stack.push_async_callback(listener.aclose)
-        return listener
+    def kept(one: socket.socket) -> socket.socket:
+        stack.push_async_callback(_close, one)
+        return one
 
     match endpoint:
         case TcpEndpoint(host, port):
@@ -171,7 +164,14 @@ async def _open(
             return [kept(_open_vsock(cid, port))]
 
 
-async def _open_tcp(endpoint: Endpoint, host: str, port: int) -> list[trio.SocketListener]:
+async def _close(listening: socket.socket) -> None:
+    if listening.fileno() >= 0:
+        trio.lowlevel.notify_closing(listening)
+        listening.close()
+    await trio.lowlevel.checkpoint()
+
+
+async def _open_tcp(endpoint: Endpoint, host: str, port: int) -> list[socket.socket]:
     found = await trio.socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
@@ -195,7 +195,7 @@ async def _open_tcp(endpoint: Endpoint, host: str, port: int) -> list[trio.Socke
             "listening at its others",
             {"address": address, "endpoint": str(endpoint), "reason": reason.strerror},
         )
-    return [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in sockets]
+    return sockets
 
 
 def _listening_at(
@@ -242,7 +242,7 @@ def _listening(family: int, address: tuple[Any, ...]) -> socket.socket:
     return tcp
 
 
-async def _open_unix(path: str, mode: int | None, stack: AsyncExitStack) -> trio.SocketListener:
+async def _open_unix(path: str, mode: int | None, stack: AsyncExitStack) -> socket.socket:
     unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         async with _alone_in(os.path.dirname(path)):  # noqa: PTH120
@@ -262,7 +262,7 @@ async def _open_unix(path: str, mode: int | None, stack: AsyncExitStack) -> trio
     except BaseException:
         unix.close()
         raise
-    return trio.SocketListener(trio.socket.from_stdlib_socket(unix))
+    return unix
 
 
 @asynccontextmanager
@@ -333,14 +333,8 @@ def _descriptors(endpoint: FdEndpoint) -> list[int]:
     return found
 
 
-def _adopt(descriptor: int, ours: Collection[int]) -> trio.SocketListener:
-    """Return a listener for an inherited socket, which is left alone if it is none.
-
-    Trio makes it non-blocking, and that holds for everyone who has it: processes that
-    inherit one socket share its flags as well.  Instances of this server want it anyway: one
-    that finds a connection taken by another has to come back from `accept`.  Nothing else
-    about the socket is changed here.
-    """
+def _adopt(descriptor: int, ours: Collection[int]) -> socket.socket:
+    """Return an inherited socket, which is left as it is if it does not listen."""
     if descriptor in ours:
         raise OSError(f"descriptor {descriptor} is in use by the listeners before it already")
     inherited = socket.socket(fileno=descriptor)
@@ -349,7 +343,7 @@ def _adopt(descriptor: int, ours: Collection[int]) -> trio.SocketListener:
         inherited.detach()
         raise OSError(f"{problem}; {_EXPECTED_FROM_OUTSIDE}")
     inherited.set_inheritable(False)
-    return trio.SocketListener(trio.socket.from_stdlib_socket(inherited))
+    return inherited
 
 
 def _why_no_listener(inherited: socket.socket) -> str | None:
@@ -363,7 +357,7 @@ def _why_no_listener(inherited: socket.socket) -> str | None:
     return None
 
 
-def _open_vsock(cid: int, port: int) -> trio.SocketListener:
+def _open_vsock(cid: int, port: int) -> socket.socket:
     if _AF_VSOCK is None:
         raise OSError("this Python has no vsock; expected one for Linux")
     vsock = socket.socket(_AF_VSOCK, socket.SOCK_STREAM)
@@ -373,27 +367,20 @@ def _open_vsock(cid: int, port: int) -> trio.SocketListener:
     except BaseException:
         vsock.close()
         raise
-    return trio.SocketListener(trio.socket.from_stdlib_socket(vsock))
+    return vsock
 
 
-def transport_of(listener: ListeningSocket) -> trio.SocketListener:
-    """Return what listens below TLS, if that is spoken."""
-    return listener.listener if isinstance(listener, TlsListener) else listener
-
-
-def endpoint_of(listener: ListeningSocket) -> Endpoint:
-    """Return where `listener` really listens, with the port that the system picked.
+def _bound_to(listening: socket.socket) -> Endpoint:
+    """Return where a socket really listens, with the port that the system picked.
 
     An inherited socket has the endpoint that it is bound to.  The mode of a Unix socket is
     not told.
     """
-    if isinstance(listener, TlsListener):
-        return replace(endpoint_of(listener.listener), tls=True)
-    address = listener.socket.getsockname()
-    if listener.socket.family == socket.AF_UNIX:
+    address = listening.getsockname()
+    if listening.family == socket.AF_UNIX:
         # A name in Linux's abstract namespace begins with a zero byte, shown as by ss(8).
         return UnixEndpoint(re.sub("^\0", "@", os.fsdecode(address)))
-    if listener.socket.family == _AF_VSOCK:
+    if listening.family == _AF_VSOCK:
         cid, port = address
         return VsockEndpoint(cid, port)
     return TcpEndpoint(host_of(address), address[1])

@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
-import trio
-
 from cipherecho.settings.addresses import unmapped
 
-__all__ = ["RECEIVE_BYTES", "Socket", "host_of", "is_readable", "peer_name", "plain_listener"]
+__all__ = ["RECEIVE_BYTES", "Socket", "accepting_socket", "host_of", "is_readable", "peer_name"]
 
 
 # One receive of this size is answered with one send. It is Trio's own default, and a
@@ -81,10 +79,10 @@ def _interface(index: int) -> str:
         return str(index)
 
 
-class _Listener(socket.socket):
+class _AcceptingSocket(socket.socket):
     """A socket that accepts in half the time.
 
-    For each connection, `accept` asks the listener for its family and type, which
+    For each connection, `accept` asks the socket for its family and type, which
     :class:`socket.socket` makes out anew as members of an enumeration.
     """
 
@@ -101,19 +99,25 @@ class _Listener(socket.socket):
 _KEEPALIVE = {"TCP_KEEPIDLE": 300, "TCP_KEEPINTVL": 60, "TCP_KEEPCNT": 5}
 
 
-def plain_listener(listener: trio.SocketListener) -> socket.socket:
-    """Return a plain socket that accepts what `listener` does; both are to be closed.
+def accepting_socket(listening: socket.socket) -> socket.socket:
+    """Return another socket that accepts the clients of `listening`; both are to be closed.
 
     On Linux, what it accepts sends at once and does not wait for more to be sent (Nagle's
     algorithm is off), and is found to be dead within ten minutes, whatever the idle time is:
-    both are inherited from the listener.
+    both are inherited from the socket that listens.
+
+    `listening` becomes non-blocking, and that holds for everyone who has it: processes that
+    inherit one socket share its flags as well.  Instances of this server want it anyway: one
+    that finds a connection taken by another has to come back from `accept`.
     """
-    of = listener.socket
-    plain = _Listener(of.family, of.type, of.proto, fileno=socket.dup(of.fileno()))
+    accepting = _AcceptingSocket(
+        listening.family, listening.type, listening.proto, fileno=socket.dup(listening.fileno())
+    )
+    accepting.setblocking(False)
     with suppress(OSError):  # Unix and vsock sockets never wait, and are never dead
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        accepting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        accepting.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in _KEEPALIVE.items():
             if hasattr(socket, name):  # macOS and Windows have their own
-                plain.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    return plain
+                accepting.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return accepting

@@ -11,7 +11,7 @@ from __future__ import annotations
 from cipherecho.connections.buffers import Buffers
 from cipherecho.connections.counters import Counters
 from cipherecho.network.certificates import Certificates, TlsError
-from cipherecho.network.listeners import ListenError, ListeningSocket, TlsListener, open_listeners
+from cipherecho.network.listeners import ListenError, ListeningSocket, open_listeners
 from cipherecho.server.serving import serve
 from cipherecho.session import ReplyMode, StateScope
 from cipherecho.settings.endpoint import (
@@ -42,7 +42,6 @@ __all__ = [
     "StateScope",
     "TcpEndpoint",
     "TlsError",
-    "TlsListener",
     "TlsSettings",
     "TlsVersion",
     "TrustedProxies",

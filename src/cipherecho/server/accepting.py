@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from cipherecho.connections.client import Client
 from cipherecho.network.certificates import Certificates
-from cipherecho.network.listeners import ListeningSocket, TlsListener
+from cipherecho.network.listeners import ListeningSocket
 from cipherecho.server.admission import Admission
 
 __all__ = ["RETRY_SECONDS", "Entrance"]
@@ -42,13 +42,13 @@ _BROKEN_IN_BACKLOG = {
 
 
 class Entrance:
-    """A listener, and a plain socket that accepts for it without waiting.
+    """Where clients come in: a listening socket, and another that accepts for it.
 
     Accepting by Trio would cost a turn of its scheduler for each client.
 
     Args:
-      listener: where clients connect.
-      plain: the same socket, which does not wait.
+      listening: where clients connect.
+      socket: accepts them without waiting.
       admission: gives each client its place.
       receive: called with each client, and what TLS on it needs.
       lost: called with a client, and what `receive` raised for it.
@@ -56,17 +56,16 @@ class Entrance:
 
     def __init__(
         self,
-        listener: ListeningSocket,
-        plain: socket.socket,
+        listening: ListeningSocket,
+        socket: socket.socket,
         admission: Admission,
         receive: Callable[[Client, Certificates | None], None],
         lost: Callable[[Client, BaseException], None],
     ) -> None:
-        self.listener = listener
-        self.plain = plain
+        self.listening = listening
+        self.socket = socket
         self.problem: BaseException | None = None
         """Why nobody could be accepted."""
-        self._certificates = listener.certificates if isinstance(listener, TlsListener) else None
         self._admission = admission
         self._receive = receive
         self._lost = lost
@@ -81,7 +80,7 @@ class Entrance:
             for _ in range(_MOST_ACCEPTED_AT_ONCE):
                 if not admission.places:
                     return False
-                accepted, address = self.plain.accept()
+                accepted, address = self.socket.accept()
                 try:
                     client = Client(accepted, address, admission.give_back)
                 except BaseException:
@@ -89,7 +88,7 @@ class Entrance:
                     raise
                 admission.hold()
                 try:
-                    self._receive(client, self._certificates)
+                    self._receive(client, self.listening.certificates)
                 except BaseException as fault:
                     self._lost(client, fault)
         except BlockingIOError:

@@ -25,8 +25,8 @@ from cipherecho.connections.express_lane import ExpressLane, has_express_lane
 from cipherecho.connections.log_throttle import FailureLog, LogThrottle
 from cipherecho.connections.offload.slow_ciphers import SlowCipherDetector
 from cipherecho.connections.offload.workers import Workers
-from cipherecho.network.listeners import ListeningSocket, endpoint_of, transport_of
-from cipherecho.network.sockets import Socket, is_readable, peer_name, plain_listener
+from cipherecho.network.listeners import ListeningSocket
+from cipherecho.network.sockets import Socket, accepting_socket, is_readable, peer_name
 from cipherecho.network.streams import stream_of
 from cipherecho.printable import safe_text
 from cipherecho.server.accepting import RETRY_SECONDS, Entrance
@@ -70,7 +70,7 @@ async def serve(
 
     Args:
       listeners: where clients connect; the server's alone until this returns, and closed then.
-        Those of a :class:`~cipherecho.network.listeners.TlsListener` begin with a TLS handshake.
+        Clients of one with certificates begin with a TLS handshake.
       cipher: a cipher of any shape that the contract has; all connections share it.
       limits: what a client may take; the defaults of :class:`Limits` if None.
       reply: what a line is answered with.
@@ -112,13 +112,13 @@ async def serve(
                 log_empty=log_empty,
             )
             entrances = [
-                server.entrance(one, stack.enter_context(plain_listener(transport_of(one))))
+                server.entrance(one, stack.enter_context(accepting_socket(one.socket)))
                 for one in listeners
             ]
             await server.run(entrances, trio.Event() if shutdown is None else shutdown, task_status)
         finally:
             for listener in listeners:
-                await trio.aclose_forcefully(transport_of(listener))
+                listener.socket.close()
 
 
 class _Server:
@@ -177,9 +177,11 @@ class _Server:
         self._cannot_accept = LogThrottle()
         counters.open = self._open
 
-    def entrance(self, listener: ListeningSocket, plain: socket.socket) -> Entrance:
-        """Return the entrance of a listener; `plain` is the same socket."""
-        return Entrance(listener, plain, self._admission, self._welcome.receive, self._lose_client)
+    def entrance(self, listening: ListeningSocket, accepting: socket.socket) -> Entrance:
+        """Return the entrance of a listening socket; `accepting` accepts for it."""
+        return Entrance(
+            listening, accepting, self._admission, self._welcome.receive, self._lose_client
+        )
 
     def _open(self) -> Iterator[SocketConnection]:
         yield from self._tasks
@@ -209,7 +211,7 @@ class _Server:
                     self._connections.start_soon(self._lane.run)
                 for entrance in entrances:
                     accepting.start_soon(self._accept_forever, entrance)
-                task_status.started([endpoint_of(entrance.listener) for entrance in entrances])
+                task_status.started([entrance.listening.endpoint for entrance in entrances])
                 await shutdown.wait()
                 accepting.cancel_scope.cancel()
             self._connections.cancel_scope.deadline = trio.current_time() + self._limits.grace
@@ -221,8 +223,8 @@ class _Server:
             last = trio.current_time() + _MOST_ACCEPTING_SECONDS
             for entrance in entrances:
                 await self._accept_the_last(entrance, last)
-                entrance.plain.close()
-                await transport_of(entrance.listener).aclose()
+                entrance.socket.close()
+                entrance.listening.socket.close()
         if self._connections.cancel_scope.cancelled_caught:
             log.warning(
                 "shutdown took longer than %(grace)g s: what was left was cut",
@@ -267,7 +269,7 @@ class _Server:
     async def _accept_the_last(self, entrance: Entrance, last: float) -> None:
         """Accept those who wait, until `last` at the most."""
         try:
-            while is_readable(entrance.plain) and trio.current_time() < last:
+            while is_readable(entrance.socket) and trio.current_time() < last:
                 await self._accept(entrance)
         except Exception as problem:
             with suppress(Exception):
@@ -279,9 +281,9 @@ class _Server:
         if self._lane is not None:
             # The system may allow no more descriptors in such sets.
             with suppress(OSError):
-                await self._lane.accept_from(entrance.plain, entrance.accept)
+                await self._lane.accept_from(entrance.socket, entrance.accept)
                 return
-        await trio.lowlevel.wait_readable(entrance.plain)
+        await trio.lowlevel.wait_readable(entrance.socket)
         entrance.accept()
 
     # The boundary round one client. What is below runs in tasks of its own or, for the lane
