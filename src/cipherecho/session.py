@@ -35,7 +35,9 @@ from math import inf
 from sys import getsizeof
 
 from cipherecho.cipher import Cipher, InputError
-from cipherecho.ciphers.coder import Coder, as_cipher, lines_of
+from cipherecho.ciphers.coder import Coder
+from cipherecho.ciphers.lines import LINE_WEIGHT, end_within, ending_of, interleaved, lines_of
+from cipherecho.ciphers.shapes import as_cipher
 from cipherecho.printable import printable, safe_text
 
 __all__ = [
@@ -70,10 +72,6 @@ _LINE_BYTES = 41
 # After the first line, and then after so many, it is asked whether the time is over. Where a clock
 # is asked, that takes up to a microsecond.
 _LINES_AT_ONCE = 8
-
-LINE_WEIGHT = 64
-"""What coding a line costs beside its bytes, in bytes.  A function in Python that does nothing
-takes as long as one that codes some dozens of bytes by a table or by regular expressions."""
 
 # A reason is cut before what happens next is added to it, or that would be cut off.
 _LONGEST_REASON = 240
@@ -357,7 +355,7 @@ class Session:
         which = "this line" if together == 1 else f"one of these {together} lines"
         other = self.fresh()
         other.lines, other.rejected = lines + 1, self.rejected
-        error = other._close(Closed.CODING_TIMEOUT, f"{which} {message}", _ending_of(line))
+        error = other._close(Closed.CODING_TIMEOUT, f"{which} {message}", ending_of(line))
         return other, line + error if self._echoes else error
 
     def _answer_some(
@@ -491,7 +489,7 @@ class Session:
         self.weight += len(block) + (LINE_WEIGHT - 1) * len(lines)
         if not self._echoes:
             return bytes(coded)
-        return _interleaved(lines, BytesIO(coded).readlines())
+        return interleaved(lines, BytesIO(coded).readlines())
 
     def _answer_whole(self, most: float, most_lines: int) -> bytes:
         """Answer the first of the whole lines, in one, if the cipher can do that.
@@ -501,7 +499,7 @@ class Session:
         text, end = self._whole, 0
         if text.find(b"\n") < len(text) - 1:
             if self._coder.in_stretches:
-                end = _end_within(text, most)
+                end = end_within(text, most)
                 stretch, self._whole = text[:end], text[end:]
                 self._together = stretch.count(b"\n")
                 coded = self._coder.code_stretch(stretch)
@@ -509,7 +507,7 @@ class Session:
                     return self._answer_block(stretch, coded)
                 self._together = 1
             elif self._coder.takes_blocks():
-                end = _end_within(text, most, _PIECE_BYTES)
+                end = end_within(text, most, _PIECE_BYTES)
                 piece = text[:end]
                 lines, endings = lines_of(piece)
                 if len(lines) > most_lines:
@@ -541,14 +539,14 @@ class Session:
             message = (
                 f"the cipher failed on one of these {len(lines)} lines ({type(failure).__name__})"
             )
-            error = self._close(Closed.CIPHER_FAILED, message, _ending_of(lines[0]))
+            error = self._close(Closed.CIPHER_FAILED, message, ending_of(lines[0]))
             return lines[0] + error if self._echoes else error
         for number, reason in reasons.items():
             line = self.lines + 1 + number
-            coded_lines[number] = self._rejection_of(line, reason, _ending_of(lines[number]))
+            coded_lines[number] = self._rejection_of(line, reason, ending_of(lines[number]))
         self.lines += len(lines)
         if self._echoes:
-            return _interleaved(lines, coded_lines)
+            return interleaved(lines, coded_lines)
         return b"".join(coded_lines) if reasons else coded
 
     def _answer(self, line: bytes) -> bytes:
@@ -579,30 +577,6 @@ class Session:
         if self._is_filter:
             return b""
         return error_line(f"{printable(message, _LONGEST_REASON)}; {then}", ending)
-
-
-def _end_within(text: bytes, most: float, longest: float = inf) -> int:
-    """Return where lines of `text` end: the first one, or the last within weight and length."""
-    end = int(min(len(text), most, longest))
-    if end < len(text):
-        end = text.rfind(b"\n", 0, end) + 1
-    while end:
-        weight = end + (LINE_WEIGHT - 1) * text.count(b"\n", 0, end)
-        if weight <= most:
-            return end
-        end = text.rfind(b"\n", 0, int(end * most / weight)) + 1
-    return text.find(b"\n") + 1
-
-
-def _interleaved(lines: list[bytes], coded_lines: list[bytes]) -> bytes:
-    reply = lines * 2  # of the right length, for two slice assignments
-    reply[0::2] = lines
-    reply[1::2] = coded_lines
-    return b"".join(reply)
-
-
-def _ending_of(line: bytes) -> bytes:
-    return b"\r\n" if line.endswith(b"\r\n") else b"\n"
 
 
 def longest_coded(max_line: int | None) -> float:

@@ -29,18 +29,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from cipherecho.cipher import Cipher, InputError, Transform, Vector
-from cipherecho.ciphers.coder import (
-    Coder,
-    CodingError,
-    as_cipher,
-    codes_stretches,
-    is_stateful,
-    lines_of,
-    new_transform,
-    snapshot,
-)
+from cipherecho.ciphers.coder import Coder, CodingError, snapshot
 from cipherecho.ciphers.composition import NoInverseError, inverse
+from cipherecho.ciphers.lines import lines_of
 from cipherecho.ciphers.options import BadOptionError, make_cipher, options_of
+from cipherecho.ciphers.shapes import as_cipher, codes_stretches, is_stateful, new_transform
 from cipherecho.ciphers.specification import normalized_name, parse
 from cipherecho.printable import safe_text
 from cipherecho.session import MAX_LINE, ReplyMode, Session, longest_coded

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cipherecho.cipher import Cipher, InputError, Transform, letter_table
-from cipherecho.ciphers.coder import Coder, CodingError, NotACipherError, table_of
+from cipherecho.ciphers.coder import Coder, CodingError
 from cipherecho.ciphers.composition import NoInverseError, chain, inverse
+from cipherecho.ciphers.shapes import NotACipherError, table_of
 from cipherecho.rot13 import Rot13
 from tests.helpers.ciphers import (
     RETURNING,

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from cipherecho.cipher import Cipher
-from cipherecho.ciphers.coder import Coder, NotACipherError
+from cipherecho.ciphers.coder import Coder
 from cipherecho.ciphers.composition import NoInverseError
 from cipherecho.ciphers.options import BadOptionError, SchemaError
+from cipherecho.ciphers.shapes import NotACipherError
 from cipherecho.ciphers.specification import SelectionError, parse
 from cipherecho.registry import (
     AmbiguousCipherError,

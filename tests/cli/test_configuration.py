@@ -22,7 +22,7 @@ from click.types import BoolParamType
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from cipherecho.ciphers.coder import new_transform
+from cipherecho.ciphers.shapes import new_transform
 from cipherecho.cli.configuration.layers import (
     LISTENER_KEYS,
     PROCESS_KEYS,

@@ -22,7 +22,7 @@ import pytest
 import trio
 
 from cipherecho.cipher import Cipher, InputError
-from cipherecho.ciphers.coder import NotACipherError
+from cipherecho.ciphers.shapes import NotACipherError
 from cipherecho.connections.buffers import Buffers
 from cipherecho.connections.counters import Counters
 from cipherecho.network.listeners import ListeningSocket, open_listeners

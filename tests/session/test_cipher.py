@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cipherecho.cipher import InputError, OptionError, Range, Vector, letter_table
-from cipherecho.ciphers.coder import Coder, as_cipher
+from cipherecho.ciphers.coder import Coder
+from cipherecho.ciphers.shapes import as_cipher
 from cipherecho.rot13 import Rot13
 
 ATBASH = "ZYXWVUTSRQPONMLKJIHGFEDCBA"

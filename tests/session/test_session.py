@@ -18,8 +18,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cipherecho.cipher import Cipher, InputError
-from cipherecho.ciphers.coder import CodingError, NotACipherError
+from cipherecho.ciphers.coder import CodingError
 from cipherecho.ciphers.composition import chain, inverse
+from cipherecho.ciphers.shapes import NotACipherError
 from cipherecho.rot13 import Rot13
 from cipherecho.session import (
     LINE_WEIGHT,

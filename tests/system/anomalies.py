@@ -69,6 +69,8 @@ PATIENCE = 10.0
 WATCHED = {
     "ciphers/coder",
     "ciphers/composition",
+    "ciphers/lines",
+    "ciphers/shapes",
     "connections/client",
     "connections/connection",
     "connections/connection_task",

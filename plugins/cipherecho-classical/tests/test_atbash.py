@@ -5,9 +5,9 @@ import string
 import pytest
 
 from cipherecho.cipher import Vector
-from cipherecho.ciphers.coder import table_of
 from cipherecho.ciphers.composition import chain
 from cipherecho.ciphers.options import BadOptionError, options_of
+from cipherecho.ciphers.shapes import table_of
 from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
 from cipherecho_classical.atbash import Atbash

@@ -3,9 +3,9 @@
 import pytest
 
 from cipherecho.cipher import Vector
-from cipherecho.ciphers.coder import table_of
 from cipherecho.ciphers.composition import chain
 from cipherecho.ciphers.options import BadOptionError, options_of
+from cipherecho.ciphers.shapes import table_of
 from cipherecho.ciphers.specification import parse
 from cipherecho.registry import Registry
 from cipherecho_classical.rot47 import Rot47

@@ -6,138 +6,33 @@ Stands directly on the contract.  What a plugin does wrong is found here.
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Mapping
 from io import BytesIO
 from typing import cast
 
-from cipherecho.cipher import (
-    BlockTransform,
-    Cipher,
-    InputError,
-    Stateful,
-    Stateless,
-    Substitution,
-    Transform,
+from cipherecho.cipher import BlockTransform, Cipher, InputError, Transform
+from cipherecho.ciphers.lines import ending_of, endings_of
+from cipherecho.ciphers.shapes import (
+    codes_stretches,
+    is_stateful,
+    new_transform,
+    table_of,
+    type_name,
 )
 
-__all__ = [
-    "Coder",
-    "CodingError",
-    "NotACipherError",
-    "as_cipher",
-    "as_line",
-    "codes_stretches",
-    "is_slow",
-    "is_stateful",
-    "lines_of",
-    "new_transform",
-    "restored",
-    "snapshot",
-    "table_of",
-]
+__all__ = ["Coder", "CodingError", "as_line", "restored", "snapshot"]
 
 
 # LF and CR as they are, and everything else the same: what of a text has to stay.
 _ENDINGS = bytes(byte if byte in b"\r\n" else 0 for byte in range(256))
-
-# Every other byte, to be deleted where a text may change its length.
-_NO_ENDING = bytes(byte for byte in range(256) if byte not in b"\r\n")
-
 
 # From here on a bytearray is translated faster, its copy included: 0.30 ns a byte instead
 # of 0.44 to 0.54.  Bytes are compared too, to be returned themselves if nothing changes.
 _LONG_TEXT = 1024
 
 
-class NotACipherError(TypeError):
-    """An object was given for a cipher that has none of the contract's shapes."""
-
-
 class CodingError(Exception):
     """A cipher broke the contract while it coded a line: the fault of its author."""
-
-
-def as_cipher(candidate: object) -> Cipher:
-    """Return `candidate`, which is known to have one of the contract's shapes now.
-
-    Raises:
-      NotACipherError: it has none, or its table is not one.
-    """
-    if isinstance(candidate, type):
-        raise NotACipherError(
-            f"got the class {candidate.__name__}, expected a cipher that was made with it"
-        )
-    if _has_table(candidate):
-        _check_table(candidate, candidate.table)  # type: ignore[attr-defined]
-    elif not _offers(candidate, "encrypt") and not _offers(candidate, "encryptor"):
-        raise NotACipherError(
-            f"got {_type_name(candidate)}, expected a cipher: an object with a table of "
-            "256 bytes, a method encrypt, or a method encryptor"
-        )
-    return cast(Cipher, candidate)
-
-
-def _has_table(candidate: object) -> bool:
-    # Asked without running the property that may make it, so that an AttributeError in
-    # there is not taken for the lack of one.
-    return inspect.getattr_static(candidate, "table", None) is not None
-
-
-def _offers(candidate: object, method: str) -> bool:
-    return callable(getattr(candidate, method, None))
-
-
-def _check_table(owner: object, table: object) -> None:
-    if not isinstance(table, bytes) or len(table) != 256:
-        size = f" of {len(table)}" if isinstance(table, bytes) else ""
-        raise NotACipherError(
-            f"the table of {_type_name(owner)} is {_type_name(table)}{size}, "
-            "expected bytes of length 256"
-        )
-    if len(set(table)) != 256:
-        twice = next(byte for byte in range(256) if table.count(byte) > 1)
-        raise NotACipherError(
-            f"the table of {_type_name(owner)} replaces {table.count(twice)} bytes by "
-            f"0x{twice:02x}, expected a bijection"
-        )
-    if table[0x0A] != 0x0A or table[0x0D] != 0x0D:
-        raise NotACipherError(
-            f"the table of {_type_name(owner)} replaces LF or CR, expected both to stay"
-        )
-
-
-def table_of(cipher: Cipher) -> bytes | None:
-    """Return the 256-byte table of a substitution, None for every other shape."""
-    return cast(Substitution, cipher).table if _has_table(cipher) else None
-
-
-def is_stateful(cipher: Cipher) -> bool:
-    """Return whether the cipher may remember earlier lines."""
-    return table_of(cipher) is None and not _offers(cipher, "encrypt")
-
-
-def codes_stretches(cipher: Cipher) -> bool:
-    """Return whether the cipher takes text with its line endings, many lines at once."""
-    return table_of(cipher) is not None or getattr(cipher, "stretches", False) is True
-
-
-def is_slow(cipher: Cipher) -> bool:
-    """Return whether the cipher says that it holds up whoever waits for it."""
-    return getattr(cipher, "slow", False) is True
-
-
-def new_transform(cipher: Cipher) -> Transform:
-    """Return a transform that encrypts, at the start of its state.
-
-    Raises whatever the cipher raises when it is asked for one.
-    """
-    table = table_of(cipher)
-    if table is not None:
-        return lambda body: body.translate(table)
-    if _offers(cipher, "encrypt"):
-        return cast(Stateless, cipher).encrypt
-    return cast(Stateful, cipher).encryptor()
 
 
 def snapshot(transform: Transform) -> Transform | None:
@@ -174,30 +69,12 @@ def as_line(body: bytes, coded: object) -> bytes:
       CodingError: it is not bytes, or holds a LF or a CR that `body` did not hold.
     """
     if type(coded) is not bytes:  # nor a subclass, whose methods are the plugin's
-        raise CodingError(f"the cipher returned {_type_name(coded)}, expected bytes")
+        raise CodingError(f"the cipher returned {type_name(coded)}, expected bytes")
     if b"\n" in coded and b"\n" not in body:  # which only a stretch of lines has
         raise CodingError("the cipher returned a LF, expected one line without its ending")
     if b"\r" in coded and coded.count(b"\r") > body.count(b"\r"):
         raise CodingError("the cipher returned a CR that the line did not hold")
     return coded
-
-
-def lines_of(text: bytes) -> tuple[list[bytes], bytes | None]:
-    r"""Return whole lines one by one, and their endings in one; None if a body has a CR.
-
-    >>> lines_of(b"a\r\nb\n"), lines_of(b"a\r\nb\rc\n")
-    (([b'a\r\n', b'b\n'], b'\r\n\n'), ([b'a\r\n', b'b\rc\n'], None))
-    """
-    # A binary file's lines end in LF alone, and are found by memchr; splitlines looks at one
-    # byte after the other, and finds a line more for every CR that is no ending.
-    if b"\r" not in text:
-        lines = BytesIO(text).readlines()
-        return lines, b"\n" * len(lines)
-    lines = text.splitlines(keepends=True)
-    endings = text.translate(None, _NO_ENDING)
-    if len(lines) == endings.count(b"\n"):
-        return lines, endings
-    return BytesIO(text).readlines(), None
 
 
 class Coder:
@@ -299,13 +176,13 @@ class Coder:
         """
         result = cast(BlockTransform, self._transform).block(text)
         if type(result) is not tuple or len(result) != 2:
-            raise CodingError(f"the cipher returned {_type_name(result)}, expected a pair")
+            raise CodingError(f"the cipher returned {type_name(result)}, expected a pair")
         coded, rejected = result
         if type(coded) is not bytes:
-            raise CodingError(f"the cipher returned {_type_name(coded)}, expected bytes")
+            raise CodingError(f"the cipher returned {type_name(coded)}, expected bytes")
         if b"\r" in endings:
             coded_lines = coded.splitlines(keepends=True)  # a CR that is no ending makes one more
-            has_endings = coded.translate(None, _NO_ENDING) == endings
+            has_endings = endings_of(coded) == endings
         else:
             coded_lines = BytesIO(coded).readlines()
             has_endings = coded.endswith(b"\n") and b"\r" not in coded
@@ -359,7 +236,7 @@ class Coder:
                 f"the cipher returned {len(coded_lines)} lines, expected {len(lines)}"
             )
         for line, coded in zip(lines, coded_lines, strict=True):
-            ending = b"\r\n" if line.endswith(b"\r\n") else b"\n"
+            ending = ending_of(line)
             if not coded.endswith(ending):
                 raise CodingError(f"the cipher did not keep the ending {ending!r} of a line")
             body, code = line.removesuffix(ending), coded.removesuffix(ending)
@@ -370,7 +247,7 @@ class Coder:
 def _reasons(rejected: object, coded_lines: list[bytes]) -> dict[int, InputError]:
     if not isinstance(rejected, Mapping):
         raise CodingError(
-            f"the cipher returned {_type_name(rejected)} for what it rejected, expected a mapping"
+            f"the cipher returned {type_name(rejected)} for what it rejected, expected a mapping"
         )
     reasons = {}
     for number in sorted(rejected):
@@ -383,11 +260,7 @@ def _reasons(rejected: object, coded_lines: list[bytes]) -> dict[int, InputError
         reason = rejected[number]
         if not isinstance(reason, str | InputError):
             raise CodingError(
-                f"the cipher gave {_type_name(reason)} for a reason, expected a text or InputError"
+                f"the cipher gave {type_name(reason)} for a reason, expected a text or InputError"
             )
         reasons[number] = InputError(reason) if isinstance(reason, str) else reason
     return reasons
-
-
-def _type_name(thing: object) -> str:
-    return "None" if thing is None else f"an object of type {type(thing).__name__}"

@@ -9,15 +9,13 @@ from itertools import groupby
 from typing import Any, Self
 
 from cipherecho.cipher import Cipher, InputError, Transform
-from cipherecho.ciphers.coder import (
+from cipherecho.ciphers.coder import as_line, restored, snapshot
+from cipherecho.ciphers.shapes import (
     as_cipher,
-    as_line,
     codes_stretches,
     is_slow,
     is_stateful,
     new_transform,
-    restored,
-    snapshot,
     table_of,
 )
 

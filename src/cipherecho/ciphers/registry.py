@@ -22,9 +22,9 @@ from typing import cast
 import importlib_metadata
 
 from cipherecho.cipher import Cipher
-from cipherecho.ciphers.coder import NotACipherError, as_cipher
 from cipherecho.ciphers.composition import NoInverseError, chain, inverse
 from cipherecho.ciphers.options import SchemaError, make_cipher
+from cipherecho.ciphers.shapes import NotACipherError, as_cipher
 from cipherecho.ciphers.specification import SelectionError, Specification, normalized_name
 from cipherecho.printable import safe_text
 

@@ -6,7 +6,6 @@ import json
 
 import click
 
-from cipherecho.ciphers.coder import NotACipherError
 from cipherecho.ciphers.options import SchemaError, make_cipher, resolve_member
 from cipherecho.ciphers.registry import (
     BrokenCipherError,
@@ -14,6 +13,7 @@ from cipherecho.ciphers.registry import (
     IncompatibleCipherError,
     Registry,
 )
+from cipherecho.ciphers.shapes import NotACipherError
 from cipherecho.ciphers.specification import SelectionError, Specification
 from cipherecho.cli.configuration.option_types import SPECIFICATION, installed
 from cipherecho.printable import printable

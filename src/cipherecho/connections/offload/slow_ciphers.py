@@ -16,8 +16,8 @@ from time import perf_counter, thread_time
 from typing import NamedTuple, Protocol
 
 from cipherecho.cipher import Cipher
-from cipherecho.ciphers.coder import is_slow, table_of
 from cipherecho.ciphers.composition import name_of
+from cipherecho.ciphers.shapes import is_slow, table_of
 
 if sys.platform == "linux":
     from resource import RUSAGE_THREAD, getrusage
