@@ -124,7 +124,7 @@ class Checkout:
         [packages] = self.directory.glob(f"{environment}/lib/python*/site-packages")
         for name in _needed("cipherecho", *PLUGINS, *BUILDERS):
             for file in distribution(name).files or ():
-                if ".." not in file.parts and file.suffix != ".pyc":
+                if ".." not in file.parts:
                     copy = packages / file
                     copy.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy2(file.locate(), copy)
@@ -180,6 +180,7 @@ def checkout(directory: Path) -> Iterator[Checkout]:
             "PIP_CONFIG_FILE": os.devnull,
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PIP_NO_INDEX": "1",
+            "PIP_NO_COMPILE": "1",
             "PIP_NO_BUILD_ISOLATION": "0",
         },
         port,
