@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.ciphers.test_registry import Site
 from tests.helpers.in_process import run
 from tests.helpers.running import (
     COMMAND,
@@ -27,6 +26,7 @@ from tests.helpers.running import (
     run_shell,
     tool,
 )
+from tests.helpers.site import Site
 
 
 def apply(*arguments: str | Path, stdin: bytes = b"", **variables: str) -> bytes:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.ciphers.test_registry import Site
 from tests.helpers import family, running
 from tests.helpers.in_process import run
 from tests.helpers.running import PATIENCE, ask, complaint, run_program, serving
+from tests.helpers.site import Site
 
 
 @pytest.fixture

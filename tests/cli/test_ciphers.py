@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from tests.ciphers.test_registry import Site
 from tests.helpers import family, running
 from tests.helpers.in_process import run
 from tests.helpers.running import COMMAND, PATIENCE, complaint, environment, run_shell, serving
+from tests.helpers.site import Site
 
 FAMILY = Path(family.__file__).read_text()
 OWN, CLASSICAL = version("cipherecho"), version("cipherecho-classical")

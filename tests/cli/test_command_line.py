@@ -31,7 +31,6 @@ from urllib.request import urlopen
 import pytest
 
 from cipherecho.cli.root import root
-from tests.ciphers.test_registry import Site
 from tests.helpers import running
 from tests.helpers.certificates import Authority
 from tests.helpers.in_process import run
@@ -50,6 +49,7 @@ from tests.helpers.running import (
     started,
     tool,
 )
+from tests.helpers.site import Site
 
 # What it says, and where it listens.
 

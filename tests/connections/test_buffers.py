@@ -34,8 +34,8 @@ from cipherecho.settings.limits import Limits
 from cipherecho.settings.tls import TlsSettings
 from tests.helpers.certificates import Authority
 from tests.helpers.ciphers import Held
-from tests.helpers.drivers import DRIVERS, check_settled
 from tests.helpers.running import PATIENCE, both, receive_all, receive_lines
+from tests.helpers.settled import check_settled
 
 # Adding up
 
@@ -126,12 +126,6 @@ TOLD = (
     b"!error: all clients together hold more than 262144 bytes in lines without an end and "
     b"replies that are not taken, and you hold most; closing the connection\n"
 )
-
-
-@pytest.fixture(params=DRIVERS)
-def express(request: pytest.FixtureRequest) -> bool:
-    """Whether there is an express lane: what drives connections is one or the other."""
-    return bool(request.param == "lane")
 
 
 @pytest.fixture(scope="module")

@@ -25,11 +25,11 @@ from types import ModuleType
 import pytest
 
 from cipherecho.testing import CipherTests, ConformanceError, conform
-from tests.ciphers.test_registry import Site
+from tests.helpers.pasting import ROOT
 from tests.helpers.running import tool
 from tests.helpers.shell import Shell, agree, free_ports, shell
+from tests.helpers.site import Site
 
-ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 

@@ -15,8 +15,8 @@ import pytest
 
 import cipherecho
 from cipherecho.server import Counters
-from tests.ciphers.test_registry import Site
 from tests.helpers.in_process import run
+from tests.helpers.site import Site
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "cipherecho"

@@ -14,8 +14,9 @@ from types import ModuleType
 
 import pytest
 
-from tests.docs.test_docs import GUESTS, ROOT
+from tests.helpers.pasting import ROOT
 
+GUESTS = ROOT / "plugins" / "cipherecho-wasm" / "guests"
 PAGE = (ROOT / "docs" / "how-to" / "sandboxed-ciphers.md").read_text(encoding="utf-8")
 TOLD = [
     shlex.split(line)

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from itertools import cycle
 
 from cipherecho.session import ReplyMode, StateScope
-from tests.ciphers import test_specification
-from tests.helpers.proxy_headers import SIGNATURE, addition, binary, with_sum
-from tests.network.test_proxy_protocol import HEADERS, check_bytes
-from tests.session.test_session import CIPHERS, check_conversation
-from tests.settings import test_endpoint
+from tests.helpers.conversation import CIPHERS, check_conversation
+from tests.helpers.parsing import check_endpoint, check_specification
+from tests.helpers.proxy_headers import HEADERS, SIGNATURE, addition, binary, check_bytes, with_sum
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ TARGETS = {
         ],
     ),
     "specification": Target(
-        lambda data: test_specification.check_text(_text(data)),
+        lambda data: check_specification(_text(data)),
         [
             b"rot13",
             b"caesar:5",
@@ -122,7 +120,7 @@ TARGETS = {
         + [b"w\x20" + _words(b"PROXY ", *line, b"\r\n") for line in _LINES],
     ),
     "endpoint": Target(
-        lambda data: test_endpoint.check_text(_text(data)),
+        lambda data: check_endpoint(_text(data)),
         [
             b"8013",
             b"[::1]:0",

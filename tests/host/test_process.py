@@ -17,7 +17,6 @@ from threading import Thread
 
 import pytest
 
-from tests.ciphers.test_registry import Site
 from tests.helpers.certificates import Authority
 from tests.helpers.running import (
     COMMAND,
@@ -28,6 +27,7 @@ from tests.helpers.running import (
     receive_lines,
     started,
 )
+from tests.helpers.site import Site
 
 METRICS = ("--metrics", "tcp://127.0.0.1:0")
 

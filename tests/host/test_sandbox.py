@@ -25,7 +25,6 @@ from cipherecho.host.sandbox.confinement import (
     shortcomings,
 )
 from cipherecho.host.sandbox.landlock import version
-from tests.ciphers.test_registry import Site
 from tests.helpers.certificates import Authority
 from tests.helpers.running import (
     COMMAND,
@@ -39,6 +38,7 @@ from tests.helpers.running import (
     started,
     tool,
 )
+from tests.helpers.site import Site
 
 # Each function tries something, and returns 0 or the number of the error.
 NATIVE = r"""

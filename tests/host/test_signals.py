@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.ciphers.test_registry import Site
 from tests.helpers.certificates import Authority
 from tests.helpers.running import (
     COMMAND,
@@ -28,6 +27,7 @@ from tests.helpers.running import (
     started,
     tool,
 )
+from tests.helpers.site import Site
 
 LISTEN = ("--listen", "127.0.0.1:0")
 

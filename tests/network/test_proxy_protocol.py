@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -15,110 +13,20 @@ from cipherecho.network.proxy_protocol import (
     parse_proxy_header,
 )
 from tests.helpers.proxy_headers import (
+    EXAMPLE,
+    HEADERS,
     SIGNATURE,
     Said,
     addition,
-    binary,
+    check_bytes,
     headers,
-    read,
     tcp4,
     tcp6,
     unix,
     with_sum,
 )
 
-# Section 2.1: "An example of such a line before an HTTP request".
-EXAMPLE = b"PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\n"
 REQUEST = b"GET / HTTP/1.1\r\nHost: 192.168.0.11\r\n\r\n"
-
-LONGEST_IPV6 = b"ffff:" * 7 + b"ffff"
-
-HEADERS = {
-    "the example": Said(EXAMPLE, ("192.168.0.1", 56324)),
-    # Section 2.1: "the maximum line lengths the receiver must support".
-    "TCP4, the longest": Said(
-        b"PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n", ("255.255.255.255", 65535)
-    ),
-    "TCP6, the longest": Said(
-        b"PROXY TCP6 " + LONGEST_IPV6 + b" " + LONGEST_IPV6 + b" 65535 65535\r\n",
-        (LONGEST_IPV6.decode(), 65535),
-    ),
-    "UNKNOWN, the short form": Said(b"PROXY UNKNOWN\r\n", None),
-    "UNKNOWN, the worst case": Said(
-        b"PROXY UNKNOWN " + LONGEST_IPV6 + b" " + LONGEST_IPV6 + b" 65535 65535\r\n", None
-    ),
-    "UNKNOWN, anything after it": Said(b"PROXY UNKNOWN\x00 \xff %s 99999\r\n", None),
-    # What an address and a port can be.
-    "TCP4, no port": Said(b"PROXY TCP4 192.0.2.1 0.0.0.0 0 0\r\n", ("192.0.2.1", 0)),
-    "TCP6, short": Said(b"PROXY TCP6 ::1 :: 1 2\r\n", ("::1", 1)),
-    "TCP6, capitals and zeros": Said(
-        b"PROXY TCP6 2001:0DB8:0:0:0:0:0:00AB ::1 1 2\r\n", ("2001:db8::ab", 1)
-    ),
-    # HAProxy writes the address of an IPv4 client of an IPv6 socket like that.
-    "TCP6, an IPv4 address": Said(
-        b"PROXY TCP6 ::ffff:192.0.2.1 ::ffff:192.0.2.2 1 2\r\n", ("192.0.2.1", 1)
-    ),
-    # Section 2.2, byte by byte.
-    "LOCAL": Said(SIGNATURE + b"\x20\x00\x00\x00", None),
-    "LOCAL, with addresses that are skipped": Said(
-        SIGNATURE + b"\x20\x11\x00\x0c" + b"\xc0\0\2\1" + b"\xc0\0\2\2" + b"\0\1" + b"\0\2", None
-    ),
-    "LOCAL, of any family, with anything": Said(SIGNATURE + b"\x20\xff\x00\x03abc", None),
-    "TCP over IPv4": Said(
-        SIGNATURE + b"\x21\x11\x00\x0c" + b"\xc0\0\2\1" + b"\xc0\0\2\2" + b"\xdc\4" + b"\1\xbb",
-        ("192.0.2.1", 56324),
-    ),
-    "TCP over IPv6": Said(
-        SIGNATURE
-        + b"\x21\x21\x00\x24"
-        + bytes.fromhex("2001 0db8 0000 0000 0000 0000 0000 0001")
-        + bytes.fromhex("2001 0db8 0000 0000 0000 0000 0000 0002")
-        + b"\xdc\4"
-        + b"\1\xbb",
-        ("2001:db8::1", 56324),
-    ),
-    "TCP over IPv6, an IPv4 address": Said(tcp6("::ffff:192.0.2.1", 1), ("192.0.2.1", 1)),
-    "Unix stream": Said(
-        SIGNATURE
-        + b"\x21\x31\x00\xd8"
-        + b"/client".ljust(108, b"\0")
-        + b"/server".ljust(108, b"\0"),
-        "unix",
-    ),
-    "unspecified": Said(SIGNATURE + b"\x21\x00\x00\x00", None),
-    "unspecified, with anything": Said(SIGNATURE + b"\x21\x00\x00\x02\xff\xff", None),
-    "an unspecified protocol": Said(binary(0x21, 0x10, bytes(12)), None),
-    "an unspecified family": Said(binary(0x21, 0x01, bytes(12)), None),
-    "UDP over IPv4": Said(binary(0x21, 0x12, bytes(12)), None),
-    "UDP over IPv6": Said(binary(0x21, 0x22, bytes(36)), None),
-    "Unix datagram": Said(binary(0x21, 0x32, bytes(216)), None),
-    # What may come after the addresses, 2.2.1 to 2.2.8.
-    "additions": Said(
-        tcp4(
-            more=addition(0x01, b"h2")
-            + addition(0x02, b"echo.example")
-            + addition(0x04, b"")
-            + addition(0x05, b"\xff" * 128)
-            + addition(0x20, b"\x01" + bytes(4) + addition(0x21, b"TLSv1.3"))
-            + addition(0x30, b"blue")
-            + addition(0xE0, b"ours")
-            + addition(0x00, b"nobody's")
-        ),
-        ("192.0.2.1", 56324),
-    ),
-    "additions to IPv6": Said(tcp6(more=addition(0x04, bytes(7))), ("2001:db8::1", 56324)),
-    "additions to Unix": Said(unix(b"/client", addition(0x05, b"id")), "unix"),
-    "a sum": Said(with_sum(tcp4()), ("192.0.2.1", 56324)),
-    "a sum of what is before it": Said(
-        with_sum(tcp6(more=addition(0x02, b"echo.example"))), ("2001:db8::1", 56324)
-    ),
-    "a sum of what is after it, too": Said(
-        with_sum(tcp4(), after=addition(0x02, b"echo.example")), ("192.0.2.1", 56324)
-    ),
-    "the longest": Said(
-        tcp4(more=addition(0x04, bytes(LONGEST_HEADER - 16 - 12 - 3))), ("192.0.2.1", 56324)
-    ),
-}
 
 
 @pytest.mark.parametrize("said", HEADERS.values(), ids=HEADERS)
@@ -370,26 +278,3 @@ def test_any_header_is_read_as_it_was_meant(said: Said, after: bytes) -> None:
 @example(data=with_sum(with_sum(tcp4())))
 def test_any_bytes_are_read_as_the_specification_says(data: bytes) -> None:
     check_bytes(data, range(len(data)))
-
-
-def check_bytes(data: bytes, sizes: Iterable[int]) -> None:
-    """Check what is made of `data`, and that it is what was made of its first `sizes` bytes.
-
-    The sizes rise; as long as a header is not decided, nothing may be made of it.
-    """
-    expected = read(data)
-    settled: ProxyHeader | str | None = None
-    for received in [*sizes, len(data)]:
-        found: ProxyHeader | str | None
-        try:
-            found = parse_proxy_header(data[:received])
-        except ProxyHeaderError as error:
-            found = error.expected
-        assert settled is None or found == settled
-        settled = found
-    if expected is None:
-        assert not isinstance(settled, ProxyHeader)
-    else:
-        assert settled == ProxyHeader(len(expected.header), expected.source)
-    # It is bounded, so that nobody has to be waited for without end.
-    assert settled is not None or len(data) < LONGEST_HEADER

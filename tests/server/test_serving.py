@@ -32,7 +32,7 @@ from cipherecho.session import ReplyMode
 from cipherecho.settings.endpoint import TcpEndpoint
 from cipherecho.settings.limits import Limits
 from tests.helpers.ciphers import FAULTY, Faulty, Numbered
-from tests.helpers.drivers import DRIVERS, check_settled
+from tests.helpers.settled import check_settled
 
 LOOPBACK = TcpEndpoint("127.0.0.1", 0)
 
@@ -40,11 +40,10 @@ LOOPBACK = TcpEndpoint("127.0.0.1", 0)
 PATIENCE = 20
 
 
-@pytest.fixture(params=DRIVERS, autouse=True)
-def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What drives connections: every test here is run with both."""
-    monkeypatch.setattr(Served, "express", request.param == "lane")
-    return str(request.param)
+@pytest.fixture(autouse=True)
+def _driven(express: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every test here run with both drivers."""
+    monkeypatch.setattr(Served, "express", express)
 
 
 class Served:

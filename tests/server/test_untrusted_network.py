@@ -32,7 +32,6 @@ from cipherecho.settings.limits import Limits
 from cipherecho.settings.tls import TlsSettings, TlsVersion
 from cipherecho.settings.trusted_proxies import TrustedProxies
 from tests.helpers.certificates import ODD, Authority
-from tests.helpers.drivers import DRIVERS, check_settled
 from tests.helpers.proxy_headers import SIGNATURE, addition, tcp4, tcp6, unix
 from tests.helpers.running import (
     PATIENCE,
@@ -45,6 +44,7 @@ from tests.helpers.running import (
     run_program,
     tool,
 )
+from tests.helpers.settled import check_settled
 
 HELLO = b"Hello\n"
 URYYB = both(HELLO)
@@ -56,11 +56,10 @@ MANY_LINES = b"".join(b"line %d\n" % number for number in range(20_000))
 ELSEWHERE = "127.0.0.2"
 
 
-@pytest.fixture(params=DRIVERS, autouse=True)
-def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What drives connections: every test here is run with both."""
-    monkeypatch.setattr(Served, "express", request.param == "lane")
-    return str(request.param)
+@pytest.fixture(autouse=True)
+def _driven(express: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every test here run with both drivers."""
+    monkeypatch.setattr(Served, "express", express)
 
 
 @pytest.fixture(autouse=True)

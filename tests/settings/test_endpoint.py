@@ -16,6 +16,7 @@ from cipherecho.settings.endpoint import (
     VsockEndpoint,
     parse_endpoint,
 )
+from tests.helpers.parsing import check_endpoint
 
 
 @pytest.mark.parametrize(
@@ -138,18 +139,6 @@ def test_an_endpoint_is_shown_as_the_url_it_is_written_as(text: str) -> None:
     assert str(parse_endpoint(text)) == text
 
 
-SCHEMES = (
-    "tcp://",
-    "tls://",
-    "unix:///",
-    "tls+unix:///",
-    "fd://",
-    "tls+fd://",
-    "vsock://",
-    "tls+vsock://",
-)
-
-
 def endpoints() -> st.SearchStrategy[Endpoint]:
     """Return the endpoints that can be written."""
     ports, numbers = st.integers(0, 65_535), st.integers(0, ANY_CID - 1)
@@ -178,19 +167,7 @@ def test_what_is_shown_of_an_endpoint_is_understood_as_the_same(endpoint: Endpoi
 @example("[a/b]:1")
 def test_any_text_is_refused_or_an_endpoint_that_is_shown_right(text: str) -> None:
     for scheme in ("", "tcp://", "tls+unix:///", "fd://", "vsock://"):
-        check_text(scheme + text)
-
-
-def check_text(text: str) -> None:
-    """Check that a text is refused, or that the endpoint it is parsed to is shown right."""
-    try:
-        endpoint = parse_endpoint(text)
-    except EndpointError:
-        return
-    shown = str(endpoint)
-    assert parse_endpoint(shown) == endpoint
-    # With its scheme, whatever was left out: it is what clients are told.
-    assert shown.startswith(SCHEMES)
+        check_endpoint(scheme + text)
 
 
 def test_a_descriptor_is_meant_by_its_number_or_by_a_name() -> None:

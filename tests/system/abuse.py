@@ -33,10 +33,10 @@ from random import Random
 
 import trio
 
-from tests.ciphers.test_registry import Site
 from tests.helpers.certificates import ODD, Authority
 from tests.helpers.proxy_headers import SIGNATURE, addition, tcp4, tcp6, with_sum
 from tests.helpers.running import COMMAND, Server, both, started
+from tests.helpers.site import Site
 
 MAX_LINE = 4096
 

@@ -62,7 +62,7 @@ from cipherecho.settings.tls import TlsSettings
 from cipherecho.settings.trusted_proxies import TrustedProxies
 from tests.helpers.certificates import Authority
 from tests.helpers.ciphers import Picky
-from tests.helpers.drivers import check_settled
+from tests.helpers.settled import check_settled
 
 PATIENCE = 10.0
 

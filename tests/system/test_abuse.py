@@ -9,7 +9,6 @@ from tests.system.abuse import abuse
 
 
 @pytest.mark.skipif(not has_express_lane(), reason="/proc is looked at, which Linux has")
-@pytest.mark.parametrize("express", [False, True], ids=["task", "lane"])
 def test_clients_who_behave_do_not_notice_those_who_do_not(express: bool) -> None:
     report = abuse(3, 1, express=express)
     assert report.faults == []

@@ -12,7 +12,6 @@ import pytest
 
 from cipherecho.server.serving import _Server
 from tests.helpers.certificates import Authority
-from tests.helpers.drivers import DRIVERS
 from tests.system.anomalies import ERRORS, SCENARIOS, Scenario, at_once, play
 
 SAMPLE = 4
@@ -26,12 +25,10 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
         yield authority
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
 def test_a_step_that_fails_costs_one_client(
-    scenario: Scenario, driver: str, authority: Authority
+    scenario: Scenario, express: bool, authority: Authority
 ) -> None:
-    express = driver == "lane"
     steps = play(scenario, authority, None, ERRORS[0], express=express)
     assert steps
     for number, step in enumerate(Random(scenario.name).sample(steps, SAMPLE)):  # noqa: S311

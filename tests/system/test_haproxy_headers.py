@@ -16,8 +16,8 @@ import pytest
 import trustme
 
 from cipherecho.network.proxy_protocol import ProxyHeader, parse_proxy_header
+from tests.helpers.proxy_headers import HEADERS
 from tests.helpers.running import PATIENCE, ending, receive_all, tool
-from tests.network.test_proxy_protocol import HEADERS
 
 CONFIGURATION = """
 defaults

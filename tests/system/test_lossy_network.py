@@ -78,14 +78,14 @@ def connect(link: Link, authority: Authority, server: Server, *, tls: bool) -> s
     )
 
 
-DRIVERS = pytest.mark.parametrize("driver", [["--no-express"], []], ids=["task", "lane"])
+def driving(express: bool) -> list[str]:
+    return [] if express else ["--no-express"]
 
 
-@DRIVERS
 def test_every_client_gets_exactly_its_replies(
-    driver: list[str], link: Link, authority: Authority
+    express: bool, link: Link, authority: Authority
 ) -> None:
-    with serving(link, authority, *driver) as server, ThreadPoolExecutor(12) as executor:
+    with serving(link, authority, *driving(express)) as server, ThreadPoolExecutor(12) as executor:
 
         def converse(tls: bool) -> bytes:
             with connect(link, authority, server, tls=tls) as client:
@@ -98,12 +98,11 @@ def test_every_client_gets_exactly_its_replies(
             assert answer == both(NUMBERED + b"\n")
 
 
-@DRIVERS
 def test_a_shutdown_answers_what_was_received(
-    driver: list[str], link: Link, authority: Authority, tmp_path: Path
+    express: bool, link: Link, authority: Authority, tmp_path: Path
 ) -> None:
     metrics = tmp_path / "metrics"
-    watched = [*driver, "--metrics", f"unix://{metrics}"]
+    watched = [*driving(express), "--metrics", f"unix://{metrics}"]
     with serving(link, authority, *watched) as server, ThreadPoolExecutor(8) as executor:
 
         def converse(tls: bool) -> bytes:

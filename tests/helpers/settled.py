@@ -1,23 +1,11 @@
-"""What tests of the whole server have in common: both drivers, and what has to hold at the end."""
+"""What has to hold at the end of every test of the whole server."""
 
 from __future__ import annotations
 
-import pytest
-
 from cipherecho.connections.buffers import Buffers
 from cipherecho.connections.counters import Counters
-from cipherecho.connections.express_lane import has_express_lane
 
-__all__ = ["DRIVERS", "check_settled"]
-
-DRIVERS = [
-    "task",
-    pytest.param(
-        "lane",
-        marks=pytest.mark.skipif(not has_express_lane(), reason="the express lane needs epoll"),
-    ),
-]
-"""What can drive connections, for a fixture that has a test run with each."""
+__all__ = ["check_settled"]
 
 
 def check_settled(counters: Counters, buffers: Buffers | None = None) -> None:
