@@ -175,13 +175,15 @@ def check_toml(page: Page, block: Block, session: Shell) -> None:
 def check_shell(page: Page, block: Block, session: Shell) -> None:
     """It is a script for sh, which installs what is there.
 
-    It is not run, since it installs, builds, needs root, or serves for ever. CI runs those of the
-    README, and the tests of cipherecho-wasm those that build guests.
+    It is not run here, since it installs, builds, needs root, or serves for ever. test_readmes and
+    test_installing paste what installs, and the tests of cipherecho-wasm build its guests.
     """
     done = subprocess.run(["sh", "-n", "-c", block.text], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     for command in re.findall(r"[\w./-]*pip install (?:[^&;\n]*)", block.text):
         check_installs(page, command)
+    for path in re.findall(r"\b(?:examples|plugins)/\S+", block.text):
+        assert [one for one in ROOT.glob(path) if one.is_file() or "*" not in path], path
 
 
 def check_part(page: Page, block: Block, session: Shell) -> None:
