@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from cipherecho.cipher import Cipher
 from cipherecho.connections.buffers import Buffers, least_buffered
-from cipherecho.connections.counters import Counters
+from cipherecho.connections.counters import Counters, Ended
 from cipherecho.network.certificates import Certificates
 from cipherecho.network.listeners import open_listeners
 from cipherecho.rot13 import Rot13
@@ -170,7 +170,7 @@ class Served:
     @property
     def dismissed(self) -> int:
         """How many were closed as all held too much."""
-        return sum(counters.closed["buffers full"] for counters in self.all_counters)
+        return sum(counters.closed[Ended.BUFFERS_FULL] for counters in self.all_counters)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Wait until something has become so."""

@@ -15,7 +15,7 @@ def check_settled(counters: Counters, buffers: Buffers | None = None) -> None:
     """
     assert counters.serving == 0
     assert list(counters.open()) == []
-    assert counters.accepted == counters.closed.total() + counters.refused.total()
+    assert counters.accepted == sum(counters.closed.values()) + sum(counters.refused.values())
     # And each reason is one that a metric has from the start.
     assert counters.closed.keys() == Counters().closed.keys()
     assert counters.refused.keys() == Counters().refused.keys()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import subprocess
 import time
-from collections import Counter
 from dataclasses import dataclass
 
 import pytest
@@ -16,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from cipherecho import __version__
 from cipherecho.connections.buffers import Buffers
-from cipherecho.connections.counters import Counters, Traffic
+from cipherecho.connections.counters import Counters, Ended, Refused, Traffic
 from cipherecho.host.metrics import Metrics, Watched
 from tests.helpers.running import PATIENCE, tool
 
@@ -43,8 +42,8 @@ def counters() -> Counters:
     made.serving = 2
     made.most = 1000
     made.accepted = 11
-    made.refused = Counter({"full": 3, "source rate": 4, "source full": 0})
-    made.closed = Counter({"end of input": 5, "idle": 1})
+    made.refused = {Refused.FULL: 3, Refused.SOURCE_RATE: 4, Refused.SOURCE_FULL: 0}
+    made.closed = {Ended.END_OF_INPUT: 5, Ended.IDLE: 1}
     made.empty = 4
     made.workers_written_off = 2
     made.seconds = 12.5
@@ -106,13 +105,13 @@ def test_numbers_are_as_of_now() -> None:
     metrics = Metrics({"main": watched}, lambda: ready, never)
     before = samples(metrics)
     watched.counters.accepted += 1
-    watched.counters.closed["shutdown"] += 1
+    watched.counters.closed[Ended.IDLE] += 1
     ready = False
     after = samples(metrics)
     assert dict(after.items() - before.items()) == {
         "cipherecho_ready": 0,
         'cipherecho_connections_accepted_total{listener="main"}': 12,
-        'cipherecho_connections_closed_total{listener="main",reason="shutdown"}': 1,
+        'cipherecho_connections_closed_total{listener="main",reason="idle"}': 2,
     }
 
 

@@ -22,7 +22,7 @@ import pytest
 import trio
 
 from cipherecho.connections.buffers import Buffers
-from cipherecho.connections.counters import Counters
+from cipherecho.connections.counters import Counters, Ended, Refused
 from cipherecho.network.certificates import Certificates, PemFiles, TlsError
 from cipherecho.network.listeners import open_listeners
 from cipherecho.rot13 import Rot13
@@ -248,7 +248,7 @@ def test_silence_in_a_handshake_is_ended_in_time_and_holds_up_nobody(
             client.sendall(HELLO)
             assert receive_lines(client, 2) == URYYB
         assert b"\nUryyb" not in remains(silent)
-    assert server.counters.refused["TLS handshake"] == 1
+    assert server.counters.refused[Refused.TLS_HANDSHAKE] == 1
     assert refusals(log) == ["'TLS handshake' detail='it took too long'"]
 
 
@@ -266,7 +266,7 @@ def test_a_handshake_that_goes_on_and_on_is_refused(
                 assert receive_lines(other, 2) == URYYB
             client.sendall(record + bytes(16_384))
             assert b"Uryyb" not in remains(client)
-    assert server.counters.refused["TLS handshake"] == 1
+    assert server.counters.refused[Refused.TLS_HANDSHAKE] == 1
     assert refusals(log) == ["'TLS handshake' detail='handshake too long'"]
 
 
@@ -281,7 +281,7 @@ def test_plaintext_to_a_tls_port_is_refused(
         with server.secure(trusting) as client:
             client.sendall(HELLO)
             assert receive_lines(client, 2) == URYYB
-    assert server.counters.refused["TLS handshake"] == 1
+    assert server.counters.refused[Refused.TLS_HANDSHAKE] == 1
     assert refusals(log) == ["'TLS handshake' detail='plaintext'"]
 
 
@@ -308,7 +308,7 @@ def test_a_reset_at_any_moment_of_a_handshake_ends_that_connection_alone(
         bystander.sendall(HELLO)
         assert receive_lines(bystander, 2) == URYYB
     assert server.counters.accepted == 1 + 2 * len(sizes) + 2
-    assert server.counters.refused["TLS handshake"] >= 2 * len(sizes) + 1
+    assert server.counters.refused[Refused.TLS_HANDSHAKE] >= 2 * len(sizes) + 1
 
 
 @pytest.mark.parametrize("at_once", [False, True], ids=["waits", "sends at once"])
@@ -348,7 +348,7 @@ def test_a_client_always_hears_what_is_wrong_with_its_certificate(
         with server.secure(right) as client:
             client.sendall(HELLO)
             assert receive_lines(client, 2) == URYYB
-    assert server.counters.refused["TLS handshake"] == 20
+    assert server.counters.refused[Refused.TLS_HANDSHAKE] == 20
     assert refusals(log)[0] == f"'TLS handshake' detail={detail!r}"
 
 
@@ -373,7 +373,7 @@ def test_the_client_may_refuse_the_server(
     distrusting = Authority.at(tmp_path / "other").trusting()
     with serving(tls) as server, pytest.raises(ssl.SSLCertVerificationError):
         server.secure(distrusting)
-    assert server.counters.refused["TLS handshake"] == 1
+    assert server.counters.refused[Refused.TLS_HANDSHAKE] == 1
     assert refusals(log) == ["'TLS handshake' detail='refused by the client: unknown ca'"]
 
 
@@ -384,7 +384,7 @@ def test_tls_1_2_is_refused_unless_it_is_asked_for(authority: Authority) -> None
     with serving(TlsSettings(*files)) as server, pytest.raises(ssl.SSLError) as caught:
         server.secure(old)
     assert caught.value.reason == "TLSV1_ALERT_PROTOCOL_VERSION"
-    assert server.counters.refused["TLS handshake"] == 1
+    assert server.counters.refused[Refused.TLS_HANDSHAKE] == 1
     with serving(TlsSettings(*files, minimum=TlsVersion.TLS_1_2)) as server:
         with server.secure(old) as client:
             assert client.version() == "TLSv1.2"
@@ -421,7 +421,7 @@ def test_a_client_that_half_closes_by_close_notify_gets_all_replies(
         with pytest.raises(ssl.SSLZeroReturnError):  # the server's close_notify
             go_on(talker.read)
     assert received == expected
-    assert server.counters.closed["end of input"] == 1
+    assert server.counters.closed[Ended.END_OF_INPUT] == 1
 
 
 def test_a_client_that_half_closes_by_tcp_alone_gets_all_replies(
@@ -432,7 +432,7 @@ def test_a_client_that_half_closes_by_tcp_alone_gets_all_replies(
         end_by_tcp(client)
         # The server's own end of TLS comes too, or this would raise.
         assert receive_all(client) == both(MANY_LINES)
-    assert server.counters.closed["end of input"] == 1
+    assert server.counters.closed[Ended.END_OF_INPUT] == 1
 
 
 def test_a_client_that_goes_with_no_close_notify_has_ended_its_input(
@@ -444,7 +444,7 @@ def test_a_client_that_goes_with_no_close_notify_has_ended_its_input(
             client.sendall(HELLO)
             assert receive_lines(client, 2) == URYYB
             client.close()
-    assert server.counters.closed["end of input"] == 10
+    assert server.counters.closed[Ended.END_OF_INPUT] == 10
 
 
 def test_a_reset_after_the_handshake_ends_that_connection_alone(
@@ -458,7 +458,7 @@ def test_a_reset_after_the_handshake_ends_that_connection_alone(
             assert receive_lines(bystander, 2) == URYYB
             reset(client)
     assert server.counters.accepted == 4
-    assert server.counters.closed["TLS error"] == 0
+    assert server.counters.closed[Ended.TLS_ERROR] == 0
 
 
 def test_what_is_no_record_of_tls_ends_that_connection_alone(
@@ -472,7 +472,7 @@ def test_what_is_no_record_of_tls_ends_that_connection_alone(
             remains(below)
         bystander.sendall(HELLO)
         assert receive_lines(bystander, 2) == URYYB
-    assert server.counters.closed["TLS error"] == 1
+    assert server.counters.closed[Ended.TLS_ERROR] == 1
 
 
 # TLS: certificates reloaded in traffic
@@ -641,7 +641,7 @@ def test_a_proxy_that_sends_no_valid_header_is_closed_unanswered(kind: str) -> N
                 client.shutdown(socket.SHUT_WR)
             assert remains(client) == b""
         assert server.ask(LINE + HELLO) == URYYB
-    assert server.counters.refused["PROXY header"] == 1
+    assert server.counters.refused[Refused.PROXY_HEADER] == 1
 
 
 @pytest.mark.parametrize("size", [0, 1, 20, len(LINE) - 1])
@@ -699,7 +699,7 @@ def test_tls_comes_without_a_header_from_a_proxy_to_no_avail(
 ) -> None:
     with serving(tls, proxies=PROXIES) as server, pytest.raises(OSError):  # noqa: PT011
         server.secure(trusting)
-    assert server.counters.refused["PROXY header"] == 1
+    assert server.counters.refused[Refused.PROXY_HEADER] == 1
 
 
 # Sources
@@ -735,8 +735,8 @@ def test_a_thousand_connections_of_one_source_leave_the_others_served() -> None:
             assert receive_lines(client, 2) == URYYB
         held[0].close()
         server.ask_until(HELLO, URYYB)
-    assert server.counters.refused["source full"] >= 990
-    assert server.counters.refused["full"] == 0
+    assert server.counters.refused[Refused.SOURCE_FULL] >= 990
+    assert server.counters.refused[Refused.FULL] == 0
 
 
 def test_a_source_that_begins_connections_too_fast_is_told_so() -> None:
@@ -745,14 +745,14 @@ def test_a_source_that_begins_connections_too_fast_is_told_so() -> None:
         assert [server.ask(HELLO) for _ in range(5)] == [URYYB] * 5
         assert [server.ask(HELLO) for _ in range(20)] == [SOURCE_RATE] * 20
         assert [server.ask(HELLO, ELSEWHERE) for _ in range(5)] == [URYYB] * 5
-    assert server.counters.refused["source rate"] == 20
+    assert server.counters.refused[Refused.SOURCE_RATE] == 20
 
 
 def test_a_source_that_keeps_trying_still_gets_what_its_rate_gives_it() -> None:
     with serving(limits=Limits(accept_rate=20, accept_burst=1)) as server:
         for _ in range(3):
             server.ask_until(HELLO, URYYB)
-    assert server.counters.refused["source rate"] > 0
+    assert server.counters.refused[Refused.SOURCE_RATE] > 0
 
 
 def test_a_refused_client_hears_of_it_over_tls_too(
@@ -801,7 +801,7 @@ def test_silent_handshakes_have_half_of_the_places_and_make_room(
         # The longest waiting went, in silence, each for another that came.
         assert [remains(client) for client in silent[:16]] == [b""] * 16
         # One more for each that came before the server knew the one before it to be through.
-        assert 16 <= server.counters.refused["crowded out"] <= 20
+        assert 16 <= server.counters.refused[Refused.CROWDED_OUT] <= 20
     assert "'crowded out' detail='TLS handshake'" in log.text
 
 

@@ -743,7 +743,7 @@ def settle(one: Server) -> None:
     certain = time.monotonic() + 0.05
     while (
         counters.serving
-        or counters.accepted > counters.closed.total() + counters.refused.total()
+        or counters.accepted > sum(counters.closed.values()) + sum(counters.refused.values())
         or (
             counters.accepted < one.connected
             and not (one.steps.has_failed and time.monotonic() > certain)

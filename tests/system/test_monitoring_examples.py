@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cipherecho.connections.buffers import Buffers
-from cipherecho.connections.counters import Counters
+from cipherecho.connections.counters import Counters, Ended, Refused
 from cipherecho.host.metrics import Metrics, Watched
 from cipherecho.session import Closed
 from tests.helpers.running import PATIENCE, tool
@@ -46,7 +46,7 @@ def told() -> tuple[set[str], set[str]]:
         pytest.fail(repr(fault))
 
     counters = Counters()
-    counters.refused["full"] = counters.closed["idle"] = 1
+    counters.refused[Refused.FULL] = counters.closed[Ended.IDLE] = 1
     watched = {"main": Watched(counters, lambda: 1.8e9)}
     text, _ = Metrics(watched, lambda: True, failed, buffers=Buffers()).exposition()
     samples = [

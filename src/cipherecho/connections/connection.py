@@ -18,7 +18,7 @@ import trio
 
 from cipherecho.connections.buffers import SMALL_BYTES, Buffers
 from cipherecho.connections.client import Client
-from cipherecho.connections.counters import Counters, Traffic
+from cipherecho.connections.counters import Counters, Ended, Traffic
 from cipherecho.connections.offload.slow_ciphers import SlowCipherDetector
 from cipherecho.connections.offload.turns import Turns
 from cipherecho.connections.offload.workers import Job, Workers
@@ -37,9 +37,9 @@ _CLOSED = (
 )
 
 
-def why_broken(error: BaseException | None) -> str:
-    """Return, for the log, why a connection ended on which receiving or sending failed."""
-    return "TLS error" if isinstance(error, SSLError) else "reset by the client"
+def why_broken(error: BaseException | None) -> Ended:
+    """Return why a connection ended on which receiving or sending failed."""
+    return Ended.TLS_ERROR if isinstance(error, SSLError) else Ended.RESET
 
 
 @dataclass(frozen=True)
@@ -140,17 +140,17 @@ class Connection:
             self._line_deadline = self.waiting_since + limits.line_timeout
         return min(self.waiting_since + limits.idle_timeout, self._line_deadline)
 
-    def why_input_ended(self) -> tuple[str, str]:
+    def why_input_ended(self) -> tuple[Ended, str]:
         """Return the reason for the log, and the message for the client, of a time that is up."""
         limits = self.terms.limits
         if trio.current_time() >= self._line_deadline:
             return (
-                "line timeout",
+                Ended.LINE_TIMEOUT,
                 f"got no end of the line for {limits.line_timeout:g} s, "
                 "expected one within that time",
             )
         return (
-            "idle",
+            Ended.IDLE,
             f"got nothing for {limits.idle_timeout:g} s, expected a line within that time",
         )
 
@@ -202,7 +202,7 @@ class Connection:
         session = self.session
         traffic.add(session.lines, session.rejected, self.received, self.sent)
 
-    def count_end(self, reason: str) -> float | None:
+    def count_end(self, reason: Ended) -> float | None:
         """Count that the connection ended and why, and return for how long it was open.
 
         The second time, nothing is counted, and None is returned.
@@ -219,7 +219,7 @@ class Connection:
         self.add_to(counters.ended)
         return seconds
 
-    def tell_end(self, reason: str) -> None:
+    def tell_end(self, reason: Ended) -> None:
         """Count and log that the connection ended and why, and report a cipher's failure.
 
         An empty one is not logged, unless that is asked for: those are mostly of a load balancer

@@ -15,6 +15,7 @@ from time import perf_counter
 import trio
 
 from cipherecho.connections.connection import Connection, why_broken
+from cipherecho.connections.counters import Ended
 from cipherecho.network.sockets import RECEIVE_BYTES, Socket, is_readable
 from cipherecho.network.streams import close_gently
 from cipherecho.session import Closed
@@ -88,15 +89,15 @@ class ConnectionTask:
         except trio.BrokenResourceError as error:
             reason = why_broken(error.__cause__)
         except trio.Cancelled:
-            self._connection.tell_end("cut")
+            self._connection.tell_end(Ended.CUT)
             raise
         finally:
             if self._connection.job is not None:
                 self._connection.job.abandon()
                 self._connection.job = None
-        if reason:
+        if reason is not None:
             self._connection.tell_end(reason)
-        return not reason
+        return reason is None
 
     def drain(self) -> None:
         """Answer what has come, then close; the connection ends soon after."""
@@ -111,8 +112,8 @@ class ConnectionTask:
             self._connection.session.drop()
         self._scope.cancel()
 
-    async def _converse(self) -> str:
-        """Exchange lines until there is a reason to stop; return that, or nothing if quiet."""
+    async def _converse(self) -> Ended | None:
+        """Exchange lines until there is a reason to end; return that, or None if quiet."""
         outcome = _Next.ON
         while outcome is _Next.ON and not self._connection.is_dismissed:
             with trio.CancelScope() as self._scope:
@@ -121,20 +122,20 @@ class ConnectionTask:
                 break
         if self._connection.is_dismissed:
             await self._see_off()
-            return "buffers full"
+            return Ended.BUFFERS_FULL
         if outcome is _Next.LEFT:
-            return ""
+            return None
         if outcome is _Next.ON and self._state is _State.SENDING:
-            return "write timeout"
+            return Ended.WRITE_TIMEOUT
         session = self._connection.session
         if session.closed is Closed.END_OF_INPUT:
-            return session.closed
+            return Ended.END_OF_INPUT
         if session.closed is not None:  # its error line is sent
             await close_gently(self._stream)
-            return session.closed
+            return Ended(session.closed)
         if self._last_call < inf:
             await close_gently(self._stream)
-            return "shutdown"
+            return Ended.SHUTDOWN
         reason, message = self._connection.why_input_ended()
         last_words = session.close(message)
         self._connection.sent += len(last_words)

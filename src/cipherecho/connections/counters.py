@@ -2,44 +2,46 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from math import inf
 from typing import Protocol
 
-__all__ = ["Counters", "Traffic"]
+__all__ = ["Counters", "Ended", "Refused", "Traffic"]
 
 
-# All reasons that there are, so that each is told as 0 before its first time: what grows from
-# nothing has no rate.
-_REFUSED = (
-    "full",
-    "source full",
-    "source rate",
-    "PROXY header",
-    "TLS handshake",
-    "crowded out",
-    "cut",
-    "internal error",
-)
-_CLOSED = (
-    "end of input",
-    "line too long",
-    "cipher failed",
-    "coding timeout",
-    "no worker left",
-    "source stuck",
-    "reset by the client",
-    "TLS error",
-    "buffers full",
-    "idle",
-    "line timeout",
-    "write timeout",
-    "shutdown",
-    "cut",
-    "internal error",
-)
+class Refused(StrEnum):
+    """Why a connection was refused, for the log and the metrics."""
+
+    FULL = "full"
+    SOURCE_FULL = "source full"
+    SOURCE_RATE = "source rate"
+    PROXY_HEADER = "PROXY header"
+    TLS_HANDSHAKE = "TLS handshake"
+    CROWDED_OUT = "crowded out"
+    CUT = "cut"
+    INTERNAL_ERROR = "internal error"
+
+
+class Ended(StrEnum):
+    """Why a connection that was served has ended, for the log and the metrics."""
+
+    END_OF_INPUT = "end of input"
+    LINE_TOO_LONG = "line too long"
+    CIPHER_FAILED = "cipher failed"
+    CODING_TIMEOUT = "coding timeout"
+    NO_WORKER = "no worker left"
+    SOURCE_STUCK = "source stuck"
+    RESET = "reset by the client"
+    TLS_ERROR = "TLS error"
+    BUFFERS_FULL = "buffers full"
+    IDLE = "idle"
+    LINE_TIMEOUT = "line timeout"
+    WRITE_TIMEOUT = "write timeout"
+    SHUTDOWN = "shutdown"
+    CUT = "cut"
+    INTERNAL_ERROR = "internal error"
 
 
 @dataclass
@@ -83,9 +85,10 @@ class Counters:
         """How many may be open at once, as far as descriptors allow; set by the server."""
         self.accepted = 0
         """Connections that were accepted, also those refused after that."""
-        self.refused = Counter(dict.fromkeys(_REFUSED, 0))
+        # Each reason is told as 0 before its first time: what grows from nothing has no rate.
+        self.refused = dict.fromkeys(Refused, 0)
         """Connections that were refused before their first line, by why."""
-        self.closed = Counter(dict.fromkeys(_CLOSED, 0))
+        self.closed = dict.fromkeys(Ended, 0)
         """Connections that were served and have ended, by why."""
         self.empty = 0
         """Those of them on which no byte went either way."""

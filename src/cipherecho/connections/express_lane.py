@@ -33,6 +33,7 @@ import trio
 
 from cipherecho.connections.buffers import SMALL_BYTES
 from cipherecho.connections.connection import SocketConnection, Terms, why_broken
+from cipherecho.connections.counters import Ended
 from cipherecho.connections.log_throttle import FailureLog
 from cipherecho.connections.offload.workers import Job
 from cipherecho.network.sockets import RECEIVE_BYTES, is_readable
@@ -385,7 +386,7 @@ class ExpressLane:
 
     def _finish(self, connection: SocketConnection) -> None:
         if connection.session.closed is Closed.END_OF_INPUT:
-            self._end(connection, Closed.END_OF_INPUT)
+            self._end(connection, Ended.END_OF_INPUT)
         else:
             self._let_go(connection)
 
@@ -418,13 +419,13 @@ class ExpressLane:
         self._epoll.unregister(descriptor)
         self._leave(connection)
 
-    def _end(self, connection: SocketConnection, reason: str) -> None:
+    def _end(self, connection: SocketConnection, reason: Ended) -> None:
         connection.tell_end(reason)
         del self._quiet[connection.socket.fileno()]
         connection.leave()
 
     def _cut(self, connection: SocketConnection) -> None:
-        connection.tell_end("cut")
+        connection.tell_end(Ended.CUT)
         self._forget_job(connection)
         connection.leave()
 

@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 
 from cipherecho import __version__
 from cipherecho.connections.buffers import Buffers
-from cipherecho.connections.counters import Counters, Traffic
+from cipherecho.connections.counters import Counters, Ended, Refused, Traffic
 
 __all__ = ["Metrics", "Watched"]
 
@@ -215,7 +215,7 @@ class _Listeners(Collector):
                 continue
             if isinstance(value, Mapping):
                 for label, number in value.items():
-                    family.add_metric([listener, label], number)
+                    family.add_metric([listener, str(label)], number)
             elif value is not None:
                 family.add_metric([listener], value)
         return family
@@ -246,7 +246,7 @@ class _Kind:
     name: str
     """What stands after "cipherecho" and a "_"; a counter's has "_total" at its end when read."""
     what: str
-    read: Callable[[_State], float | Mapping[str, float] | None]
+    read: Callable[[_State], float | Mapping[Ended, int] | Mapping[Refused, int] | None]
     """Returns its value, or one for each value of `label`; None if the listener has none."""
     label: str | None = None
 

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from cipherecho.connections.buffers import Buffers
-from cipherecho.connections.counters import Counters
+from cipherecho.connections.counters import Counters, Ended, Refused
 from cipherecho.network.certificates import Certificates, TlsError
 from cipherecho.network.listeners import ListenError, ListeningSocket, open_listeners
 from cipherecho.server.serving import serve
@@ -32,12 +32,14 @@ __all__ = [
     "Certificates",
     "ClientAuth",
     "Counters",
+    "Ended",
     "Endpoint",
     "EndpointError",
     "FdEndpoint",
     "Limits",
     "ListenError",
     "ListeningSocket",
+    "Refused",
     "ReplyMode",
     "StateScope",
     "TcpEndpoint",

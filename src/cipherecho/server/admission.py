@@ -8,7 +8,7 @@ from collections import defaultdict
 import trio
 
 from cipherecho.connections.client import Client
-from cipherecho.connections.counters import Counters
+from cipherecho.connections.counters import Counters, Refused
 from cipherecho.connections.log_throttle import LogThrottle
 from cipherecho.network.sockets import peer_name
 from cipherecho.server.capacity import descriptors_left
@@ -42,7 +42,7 @@ class Admission:
         self._counters = counters
         counters.most = self._most
         self._waiting = trio.lowlevel.ParkingLot()
-        self._seldom: defaultdict[str, LogThrottle] = defaultdict(LogThrottle)
+        self._seldom: defaultdict[Refused, LogThrottle] = defaultdict(LogThrottle)
         self.places = self._most + MOST_REFUSALS
         """How many clients may still be held, those that are not served included."""
         # Those that are not through their handshake have half of the places at most.
@@ -69,7 +69,7 @@ class Admission:
         """Take back all that a client holds, as it leaves."""
         if not client.is_served:
             self._handshakes.end(client)
-            self.count_refusal(client, "internal error")
+            self.count_refusal(client, Refused.INTERNAL_ERROR)
             if client.is_being_refused:
                 self._being_refused -= 1
         if client.is_admitted:
@@ -81,13 +81,13 @@ class Admission:
             self._somebody_waits = False
             self._waiting.unpark_all()
 
-    def admit(self, client: Client) -> str | None:
+    def admit(self, client: Client) -> Refused | None:
         """Count a client among those that are served, or return for which reason it can't be.
 
         Its address is that of the client itself from here on.
         """
         if self._counters.serving >= self._most:
-            return "full"
+            return Refused.FULL
         if self._sources is not None and (reason := self._sources.admit(client.address)):
             return reason
         self._counters.serving += 1
@@ -123,34 +123,34 @@ class Admission:
         client.is_being_refused = True
         return True
 
-    def explain(self, reason: str) -> str:
+    def explain(self, reason: Refused) -> str:
         """Return what a client is told that is refused for a reason of :meth:`admit`."""
         limits = self._limits
-        if reason == "source full":
+        if reason is Refused.SOURCE_FULL:
             return (
                 f"your address has {limits.max_connections_per_source:g} connections, which is "
                 "the limit; closing, end one of them first"
             )
-        if reason == "source rate":
+        if reason is Refused.SOURCE_RATE:
             return (
                 f"your address begins more than {limits.accept_rate:g} connections a second; "
                 "closing, try again later"
             )
         return f"the server is full, serving {self._most}; closing, try again later"
 
-    def count_refusal(self, client: Client, reason: str) -> None:
+    def count_refusal(self, client: Client, reason: Refused) -> None:
         """Count that a client was not served, and why, unless that is known already."""
         if not client.is_counted:
             client.is_counted = True
             self._counters.refused[reason] += 1
 
-    def refused(self, client: Client, reason: str, detail: str = "") -> None:
+    def refused(self, client: Client, reason: Refused, detail: str = "") -> None:
         """Count and log that a client was refused; each reason once a second at the most."""
         self.count_refusal(client, reason)
         self._seldom[reason].warn(
             "refused a connection: peer=%(peer)s reason=%(reason)r"
             + (" detail=%(detail)r" if detail else ""),
-            {"peer": peer_name(client.address), "reason": reason, "detail": detail},
+            {"peer": peer_name(client.address), "reason": str(reason), "detail": detail},
         )
 
 

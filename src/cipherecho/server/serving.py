@@ -20,7 +20,7 @@ from cipherecho.connections.buffers import Buffers, least_buffered
 from cipherecho.connections.client import Client
 from cipherecho.connections.connection import SocketConnection, Terms
 from cipherecho.connections.connection_task import ConnectionTask
-from cipherecho.connections.counters import Counters
+from cipherecho.connections.counters import Counters, Ended, Refused
 from cipherecho.connections.express_lane import ExpressLane, has_express_lane
 from cipherecho.connections.log_throttle import FailureLog, LogThrottle
 from cipherecho.connections.offload.slow_ciphers import SlowCipherDetector
@@ -298,7 +298,7 @@ class _Server:
         try:
             await work()
         except trio.Cancelled:
-            self._admission.count_refusal(client, "cut")
+            self._admission.count_refusal(client, Refused.CUT)
             raise
         except BaseException as fault:
             self._lose_client(client, fault)
@@ -346,7 +346,7 @@ class _Server:
     def _lose(self, connection: SocketConnection, fault: BaseException) -> None:
         """End a connection for which something was raised that must not be."""
         try:
-            connection.count_end("internal error")
+            connection.count_end(Ended.INTERNAL_ERROR)
             self._tell(connection.peer, fault)
         finally:
             self._tasks.pop(connection, None)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from math import inf
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import trio
 
+from cipherecho.connections.counters import Refused
 from cipherecho.settings.addresses import Source, source_of
 from cipherecho.settings.limits import Limits
 
@@ -52,7 +53,7 @@ class Sources:
     def __bool__(self) -> bool:
         return self._most < inf or self._rate < inf
 
-    def admit(self, address: object) -> Literal["source full", "source rate"] | None:
+    def admit(self, address: object) -> Refused | None:
         """Count a connection and return None, or return why it is refused.
 
         Args:
@@ -63,9 +64,9 @@ class Sources:
         if source is None:
             return None
         if self._counts[source] >= self._most:
-            return "source full"
+            return Refused.SOURCE_FULL
         if self._rate < inf and not self._take_token(source):
-            return "source rate"
+            return Refused.SOURCE_RATE
         if self._most < inf:
             self._counts[source] += 1
         return None

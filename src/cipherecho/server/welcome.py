@@ -16,6 +16,7 @@ import trio
 
 from cipherecho.connections.client import Client
 from cipherecho.connections.connection import SocketConnection, Terms
+from cipherecho.connections.counters import Refused
 from cipherecho.network.certificates import Certificates
 from cipherecho.network.handshake import HandshakeError, receive_proxy_header, shake_hands
 from cipherecho.network.sockets import peer_name
@@ -116,7 +117,7 @@ class Welcome:
     ) -> None:
         """Go on with the client that a proxy speaks for, once it has said who that is."""
         receiving = partial(receive_proxy_header, cast(socket.socket, client.socket))
-        header = await self._handshake("PROXY header", client, scope, receiving)
+        header = await self._handshake(Refused.PROXY_HEADER, client, scope, receiving)
         if header is None:
             return
         if header.source is not None:  # or it speaks for itself, to see whether we are alive
@@ -136,14 +137,14 @@ class Welcome:
     ) -> None:
         """Have a client served after its TLS handshake."""
         shaking = partial(shake_hands, cast(socket.socket, client.socket), certificates.context)
-        secured = await self._handshake("TLS handshake", client, scope, shaking)
+        secured = await self._handshake(Refused.TLS_HANDSHAKE, client, scope, shaking)
         if secured is not None:
             client.socket = secured
             self._pass_on(client, printable(secured.peer_subject(), _LONGEST_SUBJECT))
 
     async def _handshake(
         self,
-        part: str,
+        part: Refused,
         client: Client,
         scope: trio.CancelScope,
         handshake: Callable[[], Awaitable[T]],
@@ -157,13 +158,13 @@ class Welcome:
         except HandshakeError as error:
             problem = str(error)
         if not self._admission.end_handshake(client):
-            self._admission.refused(client, "crowded out", part)
+            self._admission.refused(client, Refused.CROWDED_OUT, str(part))
             return None
         if result is None:
             self._admission.refused(client, part, problem)
         return result
 
-    def _refuse(self, client: Client, reason: str) -> bool:
+    def _refuse(self, client: Client, reason: Refused) -> bool:
         """Tell the log that a client is refused; return whether it may be told too."""
         self._admission.refused(client, reason)
         return self._admission.may_be_told(client)
@@ -177,7 +178,9 @@ class Welcome:
             client.address = None  # there may be many thousands
         self._serve(connection)
 
-    async def _tell(self, client: Client, certificates: Certificates | None, refusal: str) -> None:
+    async def _tell(
+        self, client: Client, certificates: Certificates | None, refusal: Refused
+    ) -> None:
         """Tell a client why it is not served."""
         silence = _REFUSAL_SECONDS_AT_SHUTDOWN if self._draining else _REFUSAL_SECONDS
         try:
