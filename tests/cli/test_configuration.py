@@ -29,7 +29,8 @@ from cipherecho.cli.configuration.layers import (
     Configuration,
     configuration_of,
 )
-from cipherecho.cli.configuration.option_types import Option, SettingsError, Switch
+from cipherecho.cli.configuration.option_types import Option, Switch
+from cipherecho.cli.configuration.problems import SettingsError
 from cipherecho.cli.configuration.toml_file import read_settings_file
 from cipherecho.cli.root import root
 from cipherecho.settings.endpoint import TcpEndpoint, UnixEndpoint
@@ -289,7 +290,7 @@ def test_the_words_for_true_and_false_are_in_the_documentation() -> None:
     page = (ROOT / "docs" / "how-to" / "configure.md").read_text(encoding="utf-8")
     _, _, section = page.partition("## Use the environment")
     for name, expected in [("True", TRUE), ("false", FALSE)]:
-        said = re.search(rf"\*\*{name}\*\* is ((?:`\w+`(?:,| or)?\s)*`\w+`)", section)
+        said = re.search(rf"\*\*{name}\*\* is ((?:`\w+`(?:,| or)?\s+)*`\w+`)", section)
         assert said is not None
         assert re.findall(r"`(\w+)`", said[1]) == expected
 

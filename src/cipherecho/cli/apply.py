@@ -15,7 +15,7 @@ import click
 
 from cipherecho.cipher import InputError
 from cipherecho.ciphers.specification import Specification
-from cipherecho.cli.configuration.option_types import chosen_cipher, cipher_options
+from cipherecho.cli.configuration.cipher_choice import chosen_cipher, cipher_options
 from cipherecho.host.memory import raise_mmap_threshold
 from cipherecho.printable import printable, safe_text
 from cipherecho.session import ReplyMode, Session, StateScope

@@ -15,7 +15,7 @@ from cipherecho.ciphers.registry import (
 )
 from cipherecho.ciphers.shapes import NotACipherError
 from cipherecho.ciphers.specification import SelectionError, Specification
-from cipherecho.cli.configuration.option_types import SPECIFICATION, installed
+from cipherecho.cli.configuration.cipher_choice import SPECIFICATION, installed
 from cipherecho.printable import printable
 from cipherecho.testing import Outcome, outcomes
 

@@ -28,7 +28,7 @@ from cipherecho.ciphers.options import (
 )
 from cipherecho.ciphers.registry import BrokenCipherError, Entry, IncompatibleCipherError, Registry
 from cipherecho.ciphers.specification import SelectionError, Specification, parse
-from cipherecho.cli.configuration.option_types import SPECIFICATION, installed
+from cipherecho.cli.configuration.cipher_choice import SPECIFICATION, installed
 from cipherecho.printable import printable
 from cipherecho.session import ReplyMode, Session
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 
 from cipherecho.ciphers.specification import SelectionError
-from cipherecho.cli.configuration.option_types import SettingsError
+from cipherecho.cli.configuration.problems import SettingsError
 from cipherecho.cli.messages import Messages, form_asked_for
 from cipherecho.cli.program import Program
 from cipherecho.cli.root import COMMANDS, root

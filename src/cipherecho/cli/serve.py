@@ -10,7 +10,7 @@ from functools import partial
 
 from cipherecho.ciphers.specification import SelectionError
 from cipherecho.cli.configuration.layers import Configuration
-from cipherecho.cli.configuration.option_types import SettingsError
+from cipherecho.cli.configuration.problems import SettingsError
 from cipherecho.cli.configuration.toml_file import SettingsFile
 from cipherecho.cli.messages import CRASHED
 from cipherecho.host.log.stderr import LogFormat, logging_to_stderr

@@ -19,17 +19,16 @@ from click.core import ParameterSource
 
 from cipherecho.cipher import Cipher
 from cipherecho.ciphers.specification import SelectionError
+from cipherecho.cli.configuration.cipher_choice import PLUGINS_VARIABLE, installed
 from cipherecho.cli.configuration.option_types import (
-    PLUGINS_VARIABLE,
     Number,
     Option,
-    SettingsError,
     Size,
     Switch,
-    installed,
     written_size,
 )
-from cipherecho.cli.configuration.server_options import DEFAULT_ENDPOINT, refusals
+from cipherecho.cli.configuration.problems import SettingsError
+from cipherecho.cli.configuration.server_options import DEFAULT_ENDPOINT, Refused
 from cipherecho.cli.configuration.toml_file import LISTENER, SettingsFile, read_settings_file
 from cipherecho.cli.configuration.unread_variables import unread_variables
 from cipherecho.cli.program import Program
@@ -138,7 +137,7 @@ def configuration_of(ctx: click.Context) -> Configuration:
 class _Assembly:
     def __init__(self, ctx: click.Context) -> None:
         self._ctx = ctx
-        self._problems = list(refusals(ctx))
+        self._problems: list[str] = []
         self._warnings: list[str] = []
         self._registry = installed()
         self._pem_files = PemFiles()
@@ -151,10 +150,15 @@ class _Assembly:
         }
         self._defaults: _Layer = {}
         self._given: _Layer = {}
-        for key, option in self._options.items():
-            assert option.name is not None
-            value = ctx.params[option.name]
-            source = ctx.get_parameter_source(option.name)
+        by_parameter = {option.name: (key, option) for key, option in self._options.items()}
+        for name, value in ctx.params.items():  # those of the command line first
+            if name not in by_parameter:
+                continue
+            key, option = by_parameter[name]
+            source = ctx.get_parameter_source(name)
+            if isinstance(value, Refused):  # the others are looked at all the same
+                self._problems.append(value.problem)
+                value, source = option.process_value(ctx, option.get_default(ctx)), None
             if source is ParameterSource.COMMANDLINE:
                 self._given[key] = _Setting(value, option.opts[0])
             elif source is ParameterSource.ENVIRONMENT:
@@ -202,7 +206,7 @@ class _Assembly:
     def _use_form(self, form: str) -> None:
         """Have what is wrong from here on said in the form of the log, unless people asked."""
         program = self._ctx.find_object(Program)  # there is none if nobody is to be told
-        if program is not None and not self._ctx.params["check_config"]:
+        if program is not None and self._ctx.params["check_config"] is not True:
             program.messages.use(form)
 
     def _refuse(self, where: str, problem: object) -> None:

@@ -1,27 +1,18 @@
-"""Options that commands share: how they are written, read, completed and refused."""
+"""What values options take, and how those are written: counts, sizes, seconds, endpoints."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from math import inf, isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
-from click.shell_completion import CompletionItem
 
-from cipherecho.cipher import Cipher
-from cipherecho.ciphers.specification import (
-    SelectionError,
-    Specification,
-    SpecificationError,
-    parse,
-)
 from cipherecho.printable import printable, safe_text
-from cipherecho.session import StateScope
 from cipherecho.settings.endpoint import (
     Endpoint,
     EndpointError,
@@ -33,8 +24,6 @@ from cipherecho.settings.endpoint import (
 if TYPE_CHECKING:
     from click.types import OptionHelpExtra
 
-    from cipherecho.ciphers.registry import Registry
-
 __all__ = [
     "COUNT",
     "COUNT_OR_INF",
@@ -43,33 +32,17 @@ __all__ = [
     "FILE",
     "METRICS_ENDPOINT",
     "PEERS",
-    "PLUGINS_VARIABLE",
     "RATE",
     "SECONDS",
     "SIZE",
-    "SPECIFICATION",
     "Number",
     "Option",
-    "SettingsError",
     "Size",
     "Switch",
-    "chosen_cipher",
-    "cipher_options",
-    "installed",
+    "variable_of",
     "word",
     "written_size",
 ]
-
-PLUGINS_VARIABLE = "CIPHERECHO_PLUGINS"
-"""The variable that is no option: which packages may bring ciphers, to every command."""
-
-
-class SettingsError(Exception):
-    """Some of what was asked for can't be had; `problems` has a line for each reason."""
-
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(self.problems))
 
 
 class Option(click.Option):
@@ -107,7 +80,7 @@ class Option(click.Option):
 
     def get_error_hint(self, ctx: click.Context | None) -> str:
         """Return the name of the variable, if that gave the value, or that of the option."""
-        return _variable_of(self, ctx) or super().get_error_hint(ctx)
+        return variable_of(self, ctx) or super().get_error_hint(ctx)
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
         """Return the default, as people say it."""
@@ -119,40 +92,13 @@ class Option(click.Option):
         return extra
 
 
-def _variable_of(parameter: click.Parameter | None, ctx: click.Context | None) -> str | None:
+def variable_of(parameter: click.Parameter | None, ctx: click.Context | None) -> str | None:
     """Return the name of the variable that gave the option its value, None if none did."""
     if parameter is None or parameter.name is None or ctx is None:
         return None
     if ctx.get_parameter_source(parameter.name) is not ParameterSource.ENVIRONMENT:
         return None
     return str(parameter.envvar)
-
-
-class _CipherSpecification(click.ParamType):  # type: ignore[type-arg]
-    """A cipher with its options; a shell completes its name from what is installed."""
-
-    name = "spec"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """Return the names that begin with `incomplete`, from metadata alone."""
-        registry = installed()
-        names = {one.name for one in registry.entries if registry.status(one) != "bad name"}
-        return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Specification:
-        try:
-            return value if isinstance(value, Specification) else parse(value)
-        except SpecificationError as error:
-            raise _refusal(error, param, ctx) from error
-
-    def split_envvar_value(self, rv: str) -> Sequence[str]:
-        # White space separates the stages of a chain, but not inside quotes; commas separate the
-        # options of one.
-        return re.findall(r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\\.|[^\s"'\\]|["'\\])+""", rv)
 
 
 class _ListType(click.ParamType):  # type: ignore[type-arg]
@@ -353,58 +299,3 @@ PEERS = _Peers()
 RATE = Number("rate", float, "connections a second, more than 0 ('inf' for no limit)")
 SECONDS = Number("seconds", float, "seconds, more than 0 ('inf' for ever)")
 SIZE = Size()
-SPECIFICATION = _CipherSpecification()
-
-
-def cipher_options(kind: type[Option] = Option) -> list[click.Parameter]:
-    """Return the options that say which cipher, as every command that codes has them."""
-    return [
-        kind(
-            "--cipher",
-            type=SPECIFICATION,
-            multiple=True,
-            default=["rot13"],
-            metavar="SPEC",
-            help="A cipher by name, with its options: caesar:5. Repeat it for a chain.",
-        ),
-        kind("--decrypt", is_flag=True, help="Undo the cipher, the last stage first."),
-        kind(
-            "--reset",
-            type=word(*(reset.value for reset in StateScope)),
-            default=StateScope.CONNECTION.value,
-            help="Where the cipher's state starts afresh.",
-        ),
-    ]
-
-
-def installed() -> Registry:
-    """Return the registry, with the packages that ``CIPHERECHO_PLUGINS`` allows.
-
-    They are parted by commas or spaces; if it is blank or not set, all are allowed.
-    """
-    from cipherecho.ciphers.registry import Registry
-
-    allowed = re.split(r"[,\s]+", os.environ.get(PLUGINS_VARIABLE, "").strip(" ,"))
-    return Registry(allowed if any(allowed) else None)
-
-
-def chosen_cipher(specifications: Sequence[Specification], *, decrypt: bool) -> Cipher:
-    """Return the cipher that the options of the command that runs ask for.
-
-    Raises:
-      SelectionError, click.UsageError: it can't be had.
-    """
-    try:
-        return installed().load_chain(specifications, decrypt=decrypt)
-    except SelectionError as error:
-        ctx = click.get_current_context()
-        parameter = next(one for one in ctx.command.params if one.name == "cipher")
-        raise _refusal(error, parameter, ctx) from error
-
-
-def _refusal(
-    error: SelectionError, parameter: click.Parameter | None, ctx: click.Context | None
-) -> click.UsageError:
-    # The error names the cipher, so the option need not be named; the variable has to be.
-    variable = _variable_of(parameter, ctx)
-    return click.UsageError(f"{variable}: {error}" if variable else str(error), ctx)

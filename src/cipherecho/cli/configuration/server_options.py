@@ -7,11 +7,12 @@ log) are not imported just to tell or refuse them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
+from cipherecho.cli.configuration.cipher_choice import cipher_options
 from cipherecho.cli.configuration.option_types import (
     COUNT,
     COUNT_OR_INF,
@@ -25,24 +26,22 @@ from cipherecho.cli.configuration.option_types import (
     SIZE,
     Option,
     Switch,
-    cipher_options,
     word,
 )
 from cipherecho.connections.buffers import MOST_BUFFERED
 from cipherecho.session import ReplyMode
 from cipherecho.settings.limits import Limits
 
-__all__ = ["DEFAULT_ENDPOINT", "SECTIONS", "refusals"]
+__all__ = ["DEFAULT_ENDPOINT", "SECTIONS", "Refused"]
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:8013"
 
-_REFUSALS = f"{__name__}.refusals"
 
+@dataclass(frozen=True)
+class Refused:
+    """Stands for the value of an option that was given a bad one."""
 
-def refusals(ctx: click.Context) -> list[str]:
-    """Return what is wrong with values of the server's options, a line for each."""
-    found: list[str] = ctx.meta.setdefault(_REFUSALS, [])
-    return found
+    problem: str
 
 
 class _ServerOption(Option):
@@ -55,12 +54,8 @@ class _ServerOption(Option):
             return super().handle_parse_result(ctx, opts, args)
         except click.UsageError as error:
             assert self.name is not None
-            refusals(ctx).append(error.format_message())
-            # From here on it is as though the option had not been given.
-            ctx.set_parameter_source(self.name, ParameterSource.DEFAULT)
-            value = self.process_value(ctx, self.get_default(ctx))
-            ctx.params[self.name] = value
-            return value, args
+            refused = ctx.params[self.name] = Refused(error.format_message())
+            return refused, args
 
 
 SECTIONS: Mapping[str, list[click.Parameter]] = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cipherecho.cli.configuration.option_types import SettingsError
+from cipherecho.cli.configuration.problems import SettingsError
 from cipherecho.printable import safe_text
 from cipherecho.settings.file_contents import Contents, read_file
 
