@@ -58,7 +58,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"cipherecho\.cipher\._Shape"),  # what keeps __init__ out of three protocols
     # What public modules say of others that are not.
     (r"py:.*", r"cipherecho\.(ciphers|connections|host|network|settings)(\..*)?"),
-    (r"py:data", r"ANY_CID"),
+    (r"py:data", r"(ANY_CID|LINE_WEIGHT)"),
     (r"py:exc", r"(BadOption|NotACipher|Schema)Error"),
 ]
 # The grammar of WebAssembly text that Pygments has knows nothing of components.
