@@ -59,7 +59,6 @@ nitpick_ignore_regex = [
     # What public modules say of others that are not.
     (r"py:.*", r"cipherecho\.(ciphers|connections|host|network|settings)(\..*)?"),
     (r"py:data", r"(ANY_CID|LINE_WEIGHT)"),
-    (r"py:exc", r"(BadOption|NotACipher|Schema)Error"),
 ]
 # The grammar of WebAssembly text that Pygments has knows nothing of components.
 suppress_warnings = ["misc.highlighting_failure"]

@@ -8,6 +8,7 @@ This is the public face of :mod:`cipherecho.ciphers`::
 from __future__ import annotations
 
 from cipherecho.ciphers.composition import NoInverseError, chain, inverse
+from cipherecho.ciphers.options import BadOptionError, SchemaError
 from cipherecho.ciphers.registry import (
     AmbiguousCipherError,
     BrokenCipherError,
@@ -17,6 +18,7 @@ from cipherecho.ciphers.registry import (
     Registry,
     UnknownCipherError,
 )
+from cipherecho.ciphers.shapes import NotACipherError
 from cipherecho.ciphers.specification import (
     SelectionError,
     Specification,
@@ -26,12 +28,15 @@ from cipherecho.ciphers.specification import (
 
 __all__ = [
     "AmbiguousCipherError",
+    "BadOptionError",
     "BrokenCipherError",
     "Entry",
     "IncompatibleCipherError",
     "NoInverseError",
+    "NotACipherError",
     "NotInvertibleError",
     "Registry",
+    "SchemaError",
     "SelectionError",
     "Specification",
     "SpecificationError",

@@ -443,7 +443,7 @@ def registered(name: str, factory: Callable[..., Any]) -> Iterator[None]:
     Every :class:`~cipherecho.ciphers.registry.Registry` made within finds it, as it would find a
     package of the name ``registered-NAME``: there is real metadata on ``sys.path``.
 
-    >>> from cipherecho.ciphers.registry import Registry
+    >>> from cipherecho.registry import Registry
     >>> from cipherecho.rot13 import Rot13
     >>> with registered("mine", Rot13):
     ...     Registry().find("mine").package

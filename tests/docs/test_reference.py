@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import builtins
+import inspect
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 
@@ -184,3 +187,29 @@ def test_every_public_module_has_a_page() -> None:
     assert pages == public
     _, _, said = (ROOT / "docs/discussion/layers.md").read_text().partition("## What is public")
     assert set(re.findall(r"`(?:cipherecho)?\.(\w+)`", said)) == public
+
+
+def members(thing: object) -> list[object]:
+    """Return something public, and what it has if it is a class."""
+    return [thing, *(vars(thing).values() if isinstance(thing, type) else [])]
+
+
+def test_every_error_that_is_raised_in_public_can_be_caught() -> None:
+    modules = [
+        import_module(f"cipherecho.{path.stem}")
+        for path in (REFERENCE / "api").glob("*.md")
+        if path.stem != "index"
+    ]
+    public = {name for module in modules for name in module.__all__} | vars(builtins).keys()
+    raised = {
+        error
+        for module in modules
+        for name in module.__all__
+        for thing in members(getattr(module, name))
+        for errors in re.findall(
+            r"^\s+(\w+Error(?:, \w+Error)*): ", inspect.getdoc(thing) or "", re.M
+        )
+        for error in errors.split(", ")
+    }
+    assert raised
+    assert raised - public == set()
