@@ -385,22 +385,19 @@ async def test_one_that_takes_its_response_is_not_silent() -> None:
 async def test_it_goes_on_once_the_system_has_descriptors_again(
     autojump_clock: trio.abc.Clock,
 ) -> None:
-    async with open_listeners([TcpEndpoint("127.0.0.1", 0)]) as listeners:
-        address = listeners[0].socket.getsockname()
-        client = await trio.open_tcp_stream(*address)
-        await client.send_all(b"GET /livez HTTP/1.0\r\n\r\n")
+    async with watched() as endpoint:
+        client = trio.SocketStream(trio.socket.socket())
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         next_one = os.dup(0)
         os.close(next_one)
         resource.setrlimit(resource.RLIMIT_NOFILE, (next_one, limits[1]))
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(partial(serve_metrics, listeners, {}, ready=lambda: True))
-                await trio.sleep(0.1)
-                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-                assert (await client.receive_some()).startswith(b"HTTP/1.1 200 ")
-                assert trio.current_time() >= 0.25
-                nursery.cancel_scope.cancel()
+            await client.socket.connect((endpoint.host, endpoint.port))
+            await client.send_all(b"GET /livez HTTP/1.0\r\n\r\n")
+            await trio.sleep(0.1)
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            assert (await client.receive_some()).startswith(b"HTTP/1.1 200 ")
+            assert trio.current_time() >= 0.25
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         await client.aclose()
@@ -465,17 +462,16 @@ async def test_what_goes_wrong_in_accepting_is_told_and_tried_again(
 ) -> None:
     failures = 10
 
-    async def fail_at_first(listener: Any) -> object:
+    def fail_at_first(listener: Any) -> object:
         nonlocal failures
         if failures:
             failures -= 1
             raise fault
-        return await accept(listener)
+        return accept(listener)
 
     async with open_listeners([TcpEndpoint("127.0.0.1", 0)]) as listeners:
-        kind = type(trio.socket.from_stdlib_socket(listeners[0].socket))
-        accept = kind.accept
-        monkeypatch.setattr(kind, "accept", fail_at_first)
+        accept = socket.socket.accept
+        monkeypatch.setattr(socket.socket, "accept", fail_at_first)
         async with trio.open_nursery() as nursery:
             serve = partial(serve_metrics, listeners, {}, ready=lambda: True)
             [endpoint] = await nursery.start(serve)

@@ -52,8 +52,7 @@ from cipherecho.host.signals import Signals
 from cipherecho.network.certificates import Certificates
 from cipherecho.network.listeners import open_listeners
 from cipherecho.rot13 import Rot13
-from cipherecho.server import serve
-from cipherecho.server import serving as server
+from cipherecho.server import accepting, serve
 from cipherecho.service_manager.notifications import ServiceManager
 from cipherecho.settings.endpoint import Endpoint, TcpEndpoint
 from cipherecho.settings.limits import Limits
@@ -109,14 +108,13 @@ EXEMPT = {
     "_Server._lose",
     "_Server._lose_client",
     "_Server._tell",
-    "_Server._accept",
-    "_Server._accept_forever",
+    "Acceptor._accept",
+    "Acceptor.run",
     "ExpressLane._forever",
     "ExpressLane._lose",
     "FailureLog.report",
     "LogThrottle.warn",
     "_Process._reload",
-    "_Watchers.accept",
     "_Watchers._serve",
     # What gives a place back.
     "Client.leave",
@@ -142,7 +140,8 @@ EXEMPT = {
     # The server as a whole: begun before there is a client, and ended after the last.
     "_Server.run",
     "_Server._run",
-    "_Server.entrance",
+    "_Server._acceptor",
+    "Acceptor.__init__",
     "serve",
     "ExpressLane.run",
     "Admission.__init__",
@@ -776,7 +775,7 @@ def _rot13(line: bytes) -> bytes:
 def at_once() -> Iterator[None]:
     """Have what failed tried again without a pause."""
     with ExitStack() as stack:
-        for module, name in ((server, "RETRY_SECONDS"), (express_lane, "_RETRY_SECONDS")):
+        for module, name in ((accepting, "_RETRY_SECONDS"), (express_lane, "_RETRY_SECONDS")):
             stack.callback(setattr, module, name, getattr(module, name))
             setattr(module, name, 0.001)
         yield

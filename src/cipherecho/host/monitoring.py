@@ -7,9 +7,10 @@ A request is answered by the event loop that serves the clients too, which is th
 from __future__ import annotations
 
 import re
+import socket
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -22,7 +23,8 @@ from cipherecho.connections.log_throttle import FailureLog, LogThrottle
 from cipherecho.host.metrics import Metrics, Watched
 from cipherecho.network.listeners import ListeningSocket
 from cipherecho.network.streams import close_gently
-from cipherecho.printable import printable, safe_text
+from cipherecho.printable import printable
+from cipherecho.server.accepting import Acceptor
 from cipherecho.settings.addresses import Source, source_of
 from cipherecho.settings.endpoint import Endpoint
 
@@ -38,9 +40,6 @@ _SECONDS = 10.0
 
 # The longest request, up to its body, which nobody reads. (Prometheus sends half a KiB.)
 _MOST_BYTES = 8192
-
-# When nobody can be accepted, that is tried again after so long.
-_RETRY_SECONDS = 0.25
 
 _PATHS = (b"/metrics", b"/livez", b"/readyz")
 _METHODS = (b"GET", b"HEAD", b"OPTIONS")
@@ -78,11 +77,19 @@ async def serve_metrics(
       task_status: started with the endpoints of `listeners`, in their order, with the
         ports that the system picked.
     """
-    async with trio.open_nursery() as nursery:
-        watchers = _Watchers(nursery, watched, ready, records_lost, buffers)
-        for listener in listeners:
-            nursery.start_soon(watchers.accept, trio.socket.from_stdlib_socket(listener.socket))
-        task_status.started([listener.endpoint for listener in listeners])
+    throttle = LogThrottle()
+    with ExitStack() as stack:
+        async with trio.open_nursery() as nursery:
+            watchers = _Watchers(nursery, watched, ready, records_lost, buffers)
+            for listener in listeners:
+                acceptor = Acceptor(
+                    listener,
+                    watchers.greet,
+                    throttle,
+                    "can't accept requests for metrics for now: %(problem)s",
+                )
+                nursery.start_soon(stack.enter_context(closing(acceptor)).run)
+            task_status.started([listener.endpoint for listener in listeners])
 
 
 class _Watchers:
@@ -106,7 +113,6 @@ class _Watchers:
         self._metrics = Metrics(
             watched, lambda: not self._unready(), self._failures.report, records_lost, buffers
         )
-        self._not_accepted = LogThrottle()
         # Where each comes from; the one that was heard of longest ago is the first.
         self._clients: dict[trio.CancelScope, Source | None] = {}
 
@@ -117,27 +123,10 @@ class _Watchers:
         stuck = [name for name, one in self._watched.items() if one.counters.no_worker_left]
         return f"no worker thread is left: {', '.join(stuck)}" if stuck else ""
 
-    async def accept(self, listener: trio.socket.SocketType) -> None:
-        """Accept clients until cancelled, whatever happens."""
-        while True:
-            try:
-                self._welcome(*await listener.accept())
-            except Exception as problem:
-                # As a rule the system has run out of descriptors; but whatever it is.
-                self._not_accepted.warn(
-                    "can't accept requests for metrics for now: %(problem)s",
-                    {"problem": _said(problem)},
-                )
-                await trio.sleep(_RETRY_SECONDS)
-
-    def _welcome(self, client: trio.socket.SocketType, address: object) -> None:
-        """Have a client served, if need be instead of another."""
+    def greet(self, client: socket.socket, address: object) -> None:
+        """Have a client served that was just accepted, if need be instead of another."""
         scope = trio.CancelScope()
-        try:
-            self._nursery.start_soon(self._serve, client, scope)
-        except BaseException:
-            client.close()
-            raise
+        self._nursery.start_soon(self._serve, trio.socket.from_stdlib_socket(client), scope)
         if len(self._clients) >= _MOST_CLIENTS:
             self._drop_one()
         self._clients[scope] = source_of(address)
@@ -170,10 +159,6 @@ class _Watchers:
         """Let a client that has made its request wait for its response behind the silent ones."""
         if scope in self._clients:
             self._clients[scope] = self._clients.pop(scope)
-
-
-def _said(problem: Exception) -> str:
-    return (isinstance(problem, OSError) and problem.strerror) or safe_text(problem)
 
 
 async def answer(

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
+from functools import partial
 
 import trio
 
@@ -25,11 +26,11 @@ from cipherecho.connections.express_lane import ExpressLane, has_express_lane
 from cipherecho.connections.log_throttle import FailureLog, LogThrottle
 from cipherecho.connections.offload.slow_ciphers import SlowCipherDetector
 from cipherecho.connections.offload.workers import Workers
+from cipherecho.network.certificates import Certificates
 from cipherecho.network.listeners import ListeningSocket
-from cipherecho.network.sockets import Socket, accepting_socket, is_readable, peer_name
+from cipherecho.network.sockets import Socket, peer_name
 from cipherecho.network.streams import stream_of
-from cipherecho.printable import safe_text
-from cipherecho.server.accepting import RETRY_SECONDS, Entrance
+from cipherecho.server.accepting import Acceptor
 from cipherecho.server.admission import Admission
 from cipherecho.server.welcome import Welcome
 from cipherecho.session import ReplyMode, Session, StateScope
@@ -98,27 +99,22 @@ async def serve(
     again.
     """
     limits = limits or Limits()
-    with ExitStack() as stack:
-        try:
-            server = _Server(
-                chain([cipher]),
-                limits,
-                reply,
-                reset,
-                proxies or TrustedProxies(),
-                counters or Counters(),
-                _with_room(Buffers() if buffers is None else buffers, limits.max_line),
-                express=express,
-                log_empty=log_empty,
-            )
-            entrances = [
-                server.entrance(one, stack.enter_context(accepting_socket(one.socket)))
-                for one in listeners
-            ]
-            await server.run(entrances, trio.Event() if shutdown is None else shutdown, task_status)
-        finally:
-            for listener in listeners:
-                listener.socket.close()
+    try:
+        server = _Server(
+            chain([cipher]),
+            limits,
+            reply,
+            reset,
+            proxies or TrustedProxies(),
+            counters or Counters(),
+            _with_room(Buffers() if buffers is None else buffers, limits.max_line),
+            express=express,
+            log_empty=log_empty,
+        )
+        await server.run(listeners, trio.Event() if shutdown is None else shutdown, task_status)
+    finally:
+        for listener in listeners:
+            listener.socket.close()
 
 
 class _Server:
@@ -177,12 +173,6 @@ class _Server:
         self._cannot_accept = LogThrottle()
         counters.open = self._open
 
-    def entrance(self, listening: ListeningSocket, accepting: socket.socket) -> Entrance:
-        """Return the entrance of a listening socket; `accepting` accepts for it."""
-        return Entrance(
-            listening, accepting, self._admission, self._welcome.receive, self._lose_client
-        )
-
     def _open(self) -> Iterator[SocketConnection]:
         yield from self._tasks
         if self._lane is not None:
@@ -190,28 +180,36 @@ class _Server:
 
     async def run(
         self,
-        entrances: Sequence[Entrance],
+        listeners: Sequence[ListeningSocket],
         shutdown: trio.Event,
         task_status: trio.TaskStatus[list[Endpoint]],
     ) -> None:
-        try:
-            await self._run(entrances, shutdown, task_status)
-        finally:
-            self._terms.workers.close()
+        with ExitStack() as stack:
+            stack.callback(self._terms.workers.close)
+            acceptors = [stack.enter_context(closing(self._acceptor(one))) for one in listeners]
+            endpoints = [listener.endpoint for listener in listeners]
+            await self._run(acceptors, shutdown, partial(task_status.started, endpoints))
+
+    def _acceptor(self, listening: ListeningSocket) -> Acceptor:
+        return Acceptor(
+            listening,
+            partial(self._greet, listening.certificates),
+            self._cannot_accept,
+            "can't accept connections for now: %(problem)s",
+            self._admission,
+            self._lane,
+        )
 
     async def _run(
-        self,
-        entrances: Sequence[Entrance],
-        shutdown: trio.Event,
-        task_status: trio.TaskStatus[list[Endpoint]],
+        self, acceptors: Sequence[Acceptor], shutdown: trio.Event, started: Callable[[], None]
     ) -> None:
         async with trio.open_nursery() as self._connections:
             async with trio.open_nursery() as accepting:
                 if self._lane is not None:
                     self._connections.start_soon(self._lane.run)
-                for entrance in entrances:
-                    accepting.start_soon(self._accept_forever, entrance)
-                task_status.started([entrance.listening.endpoint for entrance in entrances])
+                for acceptor in acceptors:
+                    accepting.start_soon(acceptor.run)
+                started()
                 await shutdown.wait()
                 accepting.cancel_scope.cancel()
             self._connections.cancel_scope.deadline = trio.current_time() + self._limits.grace
@@ -221,10 +219,9 @@ class _Server:
             )
             self._drain()
             last = trio.current_time() + _MOST_ACCEPTING_SECONDS
-            for entrance in entrances:
-                await self._accept_the_last(entrance, last)
-                entrance.socket.close()
-                entrance.listening.socket.close()
+            for acceptor in acceptors:
+                await acceptor.accept_last(last)
+                acceptor.close()
         if self._connections.cancel_scope.cancelled_caught:
             log.warning(
                 "shutdown took longer than %(grace)g s: what was left was cut",
@@ -241,53 +238,19 @@ class _Server:
             self._lane.clear()
             self._lane = None
 
-    # Ctrl-C is meant for the program, and arrives elsewhere; what looks like it in what is done
-    # for clients is a plugin's.
-    @trio.lowlevel.enable_ki_protection
-    async def _accept_forever(self, entrance: Entrance) -> None:
-        while True:
-            await self._accept(entrance)
-
-    @trio.lowlevel.enable_ki_protection
-    async def _accept(self, entrance: Entrance) -> None:
-        """Accept whoever waits or comes next; if that fails, tell of it and wait a little."""
-        try:
-            await self._admission.wait_for_place()
-            await self._accept_when_possible(entrance)
-        except trio.Cancelled:
-            raise
-        except BaseException as raised:
-            entrance.problem = raised
-        problem, entrance.problem = entrance.problem, None
-        if problem is not None:
-            with suppress(Exception):
-                self._cannot_accept.warn(
-                    "can't accept connections for now: %(problem)s", {"problem": _words(problem)}
-                )
-            await trio.sleep(RETRY_SECONDS)
-
-    async def _accept_the_last(self, entrance: Entrance, last: float) -> None:
-        """Accept those who wait, until `last` at the most."""
-        try:
-            while is_readable(entrance.socket) and trio.current_time() < last:
-                await self._accept(entrance)
-        except Exception as problem:
-            with suppress(Exception):
-                log.warning(
-                    "can't accept the last connections: %(problem)s", {"problem": _words(problem)}
-                )
-
-    async def _accept_when_possible(self, entrance: Entrance) -> None:
-        if self._lane is not None:
-            # The system may allow no more descriptors in such sets.
-            with suppress(OSError):
-                await self._lane.accept_from(entrance.socket, entrance.accept)
-                return
-        await trio.lowlevel.wait_readable(entrance.socket)
-        entrance.accept()
-
     # The boundary round one client. What is below runs in tasks of its own or, for the lane
     # and for accepting, in place; either way it ends in _lose or _lose_client.
+
+    def _greet(
+        self, certificates: Certificates | None, accepted: socket.socket, address: object
+    ) -> None:
+        """Have a client served or refused that was just accepted."""
+        client = Client(accepted, address, self._admission.give_back)
+        self._admission.hold()
+        try:
+            self._welcome.receive(client, certificates)
+        except BaseException as fault:
+            self._lose_client(client, fault)
 
     def _start_attending(self, client: Client, work: Callable[[], Awaitable[None]]) -> None:
         self._connections.start_soon(self._attend, client, work)
@@ -385,7 +348,3 @@ def _with_room(buffers: Buffers, max_line: int) -> Buffers:
             f"{max_line}"
         )
     return buffers
-
-
-def _words(problem: BaseException) -> str:
-    return (isinstance(problem, OSError) and problem.strerror) or safe_text(problem)
