@@ -8,6 +8,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
@@ -213,3 +214,12 @@ def test_every_error_that_is_raised_in_public_can_be_caught() -> None:
     }
     assert raised
     assert raised - public == set()
+
+
+def test_the_floors_are_those_that_imports_are_checked_by() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    floors = settings["tool"]["importlinter"]["contracts"][0]["layers"]
+    names = [name for floor in floors for name in floor.split(" | ")]
+    said = [re.sub(r"`|/|\.py", "", row[0]) for row in rows(ROOT / "docs/discussion/layers.md")]
+    small = {"__main__", "companion", "printable", "registry", "rot13"}
+    assert said == [name for name in names if name not in small]
