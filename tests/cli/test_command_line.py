@@ -30,6 +30,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from cipherecho.cli.configuration.layers import LISTENER_KEYS
 from cipherecho.cli.root import root
 from tests.helpers import running
 from tests.helpers.certificates import Authority
@@ -391,6 +392,11 @@ class Setting:
         """The variable of the environment for the same."""
         return "CIPHERECHO_" + self.option.removeprefix("--").replace("-", "_").upper()
 
+    @property
+    def is_of_a_listener(self) -> bool:
+        """Whether one listener can have it, and none needs another process."""
+        return self.option.removeprefix("--") in LISTENER_KEYS and self.listeners == 1
+
     def arguments(self) -> list[str]:
         """Return how it stands on a command line."""
         return [word for value in self.values for word in (self.option, value)] or [self.option]
@@ -398,6 +404,30 @@ class Setting:
     def variables(self) -> dict[str, str]:
         """Return how it stands in the environment."""
         return {self.variable: " ".join(self.values) or "1"}
+
+    def table(self) -> str:
+        """Return how it stands in a file, as all that a listener has."""
+        settings = {
+            "url": "127.0.0.1:0",
+            self.option.removeprefix("--"): self.values or True,
+            **{key_of(variable): (text,) for variable, text in self.others.items()},
+        }
+        lines = [f"{key} = {in_toml(key, value)}" for key, value in settings.items()]
+        return "\n".join(["[[listener]]", *lines, ""])
+
+
+def key_of(variable: str) -> str:
+    """Return the key in a listener's table for a variable of the environment."""
+    key = variable.removeprefix("CIPHERECHO_").replace("_", "-").lower()
+    return "url" if key == "listen" else key
+
+
+def in_toml(key: str, value: object) -> str:
+    """Return what is a number in TOML, or text, or an array of text."""
+    if isinstance(value, tuple) and len(value) == 1:
+        [value] = value
+    is_number = isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value) and key != "tls-min"
+    return str(value) if is_number else json.dumps(value)
 
 
 def replies(data: bytes, expected: bytes) -> Callable[[Server], None]:
@@ -701,18 +731,45 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.option)
-def test_an_option_makes_its_difference(setting: Setting, tmp_path: Path) -> None:
-    Site(tmp_path).install("acme-ciphers", {"crowd": "acme:Crowd"}, acme=CROWD)
-    certificate, key = Authority.at(tmp_path).write_server()
-    (tmp_path / "both.pem").write_bytes(certificate.read_bytes() + key.read_bytes())
-    (tmp_path / "cipherecho.toml").write_text("reply = 'cipher'")
-    files = str(tmp_path)
-    arguments = [word.replace("FILES", files) for word in setting.arguments()]
-    others = {name: text.replace("FILES", files) for name, text in setting.others.items()}
-    variables = {"PYTHONPATH": files, "CIPHERECHO_LISTEN": "0", **others}
+OF_THE_PROCESS = [setting for setting in SETTINGS if not setting.is_of_a_listener]
+OF_A_LISTENER = [setting for setting in SETTINGS if setting.is_of_a_listener]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory that FILES stands for; a cipher is installed there as well."""
+    directory = tmp_path_factory.mktemp("files")
+    Site(directory).install("acme-ciphers", {"crowd": "acme:Crowd"}, acme=CROWD)
+    certificate, key = Authority.at(directory).write_server()
+    (directory / "both.pem").write_bytes(certificate.read_bytes() + key.read_bytes())
+    (directory / "cipherecho.toml").write_text("reply = 'cipher'")
+    return directory
+
+
+@pytest.mark.parametrize("setting", OF_THE_PROCESS, ids=lambda setting: setting.option)
+def test_an_option_makes_its_difference(setting: Setting, files: Path) -> None:
+    arguments = [word.replace("FILES", str(files)) for word in setting.arguments()]
+    others = {name: text.replace("FILES", str(files)) for name, text in setting.others.items()}
+    variables = {"PYTHONPATH": str(files), "CIPHERECHO_LISTEN": "0", **others}
     with started(COMMAND, *arguments, listeners=setting.listeners, variables=variables) as server:
         setting.works(server)
+
+
+@pytest.fixture(scope="module")
+def server(files: Path) -> Iterator[Server]:
+    """A server with a listener for each option that one can have."""
+    config = files / "listeners.toml"
+    tables = "".join(setting.table() for setting in OF_A_LISTENER)
+    config.write_text(tables.replace("FILES", str(files)))
+    command = (COMMAND, "--config", config)
+    variables = {"PYTHONPATH": str(files)}
+    with started(*command, listeners=len(OF_A_LISTENER), variables=variables) as server:
+        yield server
+
+
+@pytest.mark.parametrize("setting", OF_A_LISTENER, ids=lambda setting: setting.option)
+def test_an_option_makes_its_difference_to_a_listener(setting: Setting, server: Server) -> None:
+    setting.works(server.at(OF_A_LISTENER.index(setting)))
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.option)

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -176,6 +177,7 @@ class Server:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
+        self._number = 0
         self._stdout = Output(process.stdout) if process.stdout else None
         self._stderr = Output(process.stderr) if process.stderr else None
 
@@ -186,8 +188,14 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The port of the first of them."""
-        return int(self.endpoints[0].rpartition(":")[2])
+        """The port of the first of them, or of that which `at` was told."""
+        return int(self.endpoints[self._number].rpartition(":")[2])
+
+    def at(self, number: int) -> Server:
+        """Return the same server, for those who talk to another of its endpoints."""
+        other = copy(self)
+        other._number = number
+        return other
 
     @property
     def stdout(self) -> str:
