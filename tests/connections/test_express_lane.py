@@ -77,7 +77,7 @@ class Lane:
         self.pace = SlowCipherDetector(cipher)
         self.workers = Workers(limits, self.pace, Counters())
         self.terms = Terms(limits, self.pace, self.workers, self.failures.append, log_empty=True)
-        self.lane = ExpressLane(self.terms, self.left.append, self._lose)
+        self.lane = ExpressLane(self.terms, self.left.append, self._fail)
         self._session = Session(cipher, max_line=limits.max_line)
         self._sockets: list[socket.socket] = []
 
@@ -93,9 +93,9 @@ class Lane:
         assert self.lane.enter(connection)
         return client, connection, server
 
-    def _lose(self, connection: SocketConnection, fault: BaseException) -> None:
+    def _fail(self, connection: SocketConnection, fault: BaseException) -> None:
         self.lost.append(fault)
-        connection.leave()
+        connection.close()
 
     def close(self) -> None:
         self.workers.close()
@@ -330,7 +330,7 @@ async def test_what_a_slow_cipher_works_on_leaves_a_lane_that_is_cleared() -> No
         client, connection, _ = lane.connect()
         client.send(b"hold\n")
         await until(cipher.begun.is_set)
-        lane.lane.clear()
+        lane.lane.drain()
     assert (lane.left, lane.over, len(lane.lane)) == ([connection], [], 0)
     assert connection.job is not None
     cipher.go.set()
@@ -356,7 +356,7 @@ async def test_all_are_left_when_the_lane_is_cleared_and_it_ends() -> None:
         nursery.start_soon(lane.lane.run)
         connections = [lane.connect()[1] for _ in range(3)]
         await wait_all_tasks_blocked()
-        lane.lane.clear()
+        lane.lane.drain()
     assert (lane.left, lane.over, len(lane.lane)) == (connections, [], 0)
     lane.close()
 
@@ -684,7 +684,7 @@ async def test_a_connection_that_has_left_since_the_set_was_asked_is_let_be() ->
         """Makes the connection leave that was found ready together with its own."""
 
         def encrypt(self, body: bytes) -> bytes:
-            lane.lane._let_go(connections[1 - int(body)])
+            lane.lane._hand_over(connections[1 - int(body)])
             return body
 
     async with running(Parting()) as lane:

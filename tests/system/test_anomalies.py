@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from cipherecho.server.serving import _Server
+from cipherecho.server.welcome import Welcome
 from tests.helpers.certificates import Authority
 from tests.system.anomalies import ERRORS, SCENARIOS, Scenario, at_once, play
 
@@ -43,10 +43,10 @@ def test_a_step_that_fails_costs_one_client(
 def test_without_the_boundary_it_is_noticed(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def let_through(server: _Server, client: object, fault: BaseException) -> None:
+    def let_through(welcome: Welcome, client: object, fault: BaseException) -> None:
         raise fault
 
-    monkeypatch.setattr(_Server, "_lose_client", let_through)
+    monkeypatch.setattr(Welcome, "_fail", let_through)
     [scenario] = [one for one in SCENARIOS if one.name == "TLS"]
     steps = play(scenario, authority, None, ERRORS[0], express=False)
     step = next(step for step in steps if "peer_subject" in step[0])

@@ -1,4 +1,4 @@
-"""A client that was accepted, and what it holds of the server until it leaves."""
+"""A client that was accepted, and what it holds of the server until it is closed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["Client"]
 class Client:
     """One client, from the moment it is accepted.
 
-    However it comes to its end, :meth:`leave` gives back all that it holds, once.
+    However it comes to its end, :meth:`close` gives back all that it holds, once.
 
     Args:
-      socket: its connection; may block or not, and is closed by :meth:`leave`.
+      socket: its connection; may block or not, and is closed by :meth:`close`.
       address: as `accept` gives it, or the PROXY header that it began with.
-      give_back: called once, when it leaves, with the client itself.
+      give_back: called once, when it is closed, with the client itself.
     """
 
     # There may be many thousands, most of them idle.
@@ -46,7 +46,7 @@ class Client:
         self.is_counted = False
         """Whether the metrics know why it was refused."""
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """Close the socket and give back what the client holds; at the second call, nothing."""
         give_back, self._give_back = self._give_back, None
         if give_back is None:

@@ -219,7 +219,7 @@ class Connection:
         self.add_to(counters.ended)
         return seconds
 
-    def tell_end(self, reason: Ended) -> None:
+    def end(self, reason: Ended) -> None:
         """Count and log that the connection ended and why, and report a cipher's failure.
 
         An empty one is not logged, unless that is asked for: those are mostly of a load balancer
@@ -255,7 +255,7 @@ class SocketConnection(Connection):
 
     Args:
       session, terms, peer: as for every connection.
-      client: whose it is; :meth:`leave` has it leave.
+      client: whose it is; :meth:`close` closes it.
     """
 
     __slots__ = ("client", "socket")
@@ -271,10 +271,10 @@ class SocketConnection(Connection):
         held = super().held
         return held + self.socket.held(held) if isinstance(self.socket, TlsSocket) else held
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """Close the socket and give back all that is held, when the connection has ended."""
         try:
             if self.counted:
                 self.terms.buffers.count(self, 0)
         finally:
-            self.client.leave()
+            self.client.close()

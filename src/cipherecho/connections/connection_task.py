@@ -47,9 +47,9 @@ class _State(Enum):
 class _Next(Enum):
     """What becomes of the connection."""
 
-    ON = "there is more to do"
-    LEFT = "it is quiet, and somebody else waits for what comes"
-    OVER = "it has ended"
+    GO_ON = "there is more to do"
+    HAND_OVER = "it is quiet, and the lane waits for what comes"
+    END = "there is a reason to end it"
 
 
 class ConnectionTask:
@@ -89,14 +89,14 @@ class ConnectionTask:
         except trio.BrokenResourceError as error:
             reason = why_broken(error.__cause__)
         except trio.Cancelled:
-            self._connection.tell_end(Ended.CUT)
+            self._connection.end(Ended.CUT)
             raise
         finally:
             if self._connection.job is not None:
                 self._connection.job.abandon()
                 self._connection.job = None
         if reason is not None:
-            self._connection.tell_end(reason)
+            self._connection.end(reason)
         return reason is None
 
     def drain(self) -> None:
@@ -114,8 +114,8 @@ class ConnectionTask:
 
     async def _converse(self) -> Ended | None:
         """Exchange lines until there is a reason to end; return that, or None if quiet."""
-        outcome = _Next.ON
-        while outcome is _Next.ON and not self._connection.is_dismissed:
+        outcome = _Next.GO_ON
+        while outcome is _Next.GO_ON and not self._connection.is_dismissed:
             with trio.CancelScope() as self._scope:
                 outcome = await self._exchange()
             if self._scope.cancelled_caught:
@@ -123,9 +123,9 @@ class ConnectionTask:
         if self._connection.is_dismissed:
             await self._see_off()
             return Ended.BUFFERS_FULL
-        if outcome is _Next.LEFT:
+        if outcome is _Next.HAND_OVER:
             return None
-        if outcome is _Next.ON and self._state is _State.SENDING:
+        if outcome is _Next.GO_ON and self._state is _State.SENDING:
             return Ended.WRITE_TIMEOUT
         session = self._connection.session
         if session.closed is Closed.END_OF_INPUT:
@@ -179,15 +179,15 @@ class ConnectionTask:
                 data, self._data = self._data, None
                 connection.reply = self._take_in(data)
             elif session.closed or trio.current_time() >= self._last_call:
-                return _Next.OVER
+                return _Next.END
             elif self._is_quiet():
-                return _Next.LEFT
+                return _Next.HAND_OVER
             else:
                 self._wait_for_input()
                 self._data = bytes(await self._stream.receive_some(RECEIVE_BYTES))
                 connection.received += len(self._data)
                 connection.waiting_since = trio.current_time()
-        return _Next.ON
+        return _Next.GO_ON
 
     def _take_in(self, data: bytes) -> bytes:
         """Return the answer to what came, as far as it can be coded now; nothing at its end."""

@@ -76,20 +76,20 @@ class ExpressLane:
 
     Args:
       terms: what holds for all connections.
-      leave: called with a connection that is quiet no more; a task is to drive it then.
-      lost: called with a connection, and what was raised by what was done for it; tells of it
-        and has it leave.  No other connection is the worse for it.
+      hand_over: called with a connection that is quiet no more; a task is to drive it then.
+      fail: called with a connection, and what was raised by what was done for it; logs that,
+        ends the connection and closes it.  No other connection is the worse for it.
     """
 
     def __init__(
         self,
         terms: Terms,
-        leave: Callable[[SocketConnection], None],
-        lost: Callable[[SocketConnection, BaseException], None],
+        hand_over: Callable[[SocketConnection], None],
+        fail: Callable[[SocketConnection, BaseException], None],
     ) -> None:
         self._terms = terms
-        self._leave = leave
-        self._lost = lost
+        self._to_task = hand_over
+        self._failed = fail
         self._faults = FailureLog("internal error in the express lane", "internal error again")
         self._epoll = select.epoll()
         self._quiet: dict[int, SocketConnection] = {}  # by descriptor
@@ -142,38 +142,38 @@ class ExpressLane:
                 self._epoll.unregister(descriptor)
 
     def dismiss(self, connection: SocketConnection) -> None:
-        """Let a connection leave that is dismissed, wherever in the lane it is; raise nothing."""
+        """Hand over a connection that is dismissed, wherever in the lane it is; raise nothing."""
         try:
             if connection in self._coding:
                 self._coding.discard(connection)
                 self._forget_job(connection)  # and whatever the thread returns is lost
-                self._leave(connection)
+                self._to_task(connection)
             elif self._quiet.get(connection.socket.fileno()) is connection:
                 connection.session.drop()
-                self._let_go(connection)
+                self._hand_over(connection)
         except BaseException as fault:
-            self._lose(connection, fault)
+            self._fail(connection, fault)
 
-    def clear(self) -> None:
-        """Let all connections leave; nothing may enter any more, and :meth:`run` returns.
+    def drain(self) -> None:
+        """Hand over all connections; nothing may enter any more, and :meth:`run` returns.
 
-        A connection that a worker thread answers leaves with its job.
+        A connection that a worker thread answers is handed over with its job.
         """
         for connection in list(self._quiet.values()):
             try:
-                self._let_go(connection)
+                self._hand_over(connection)
             except BaseException as fault:
-                self._lose(connection, fault)
+                self._fail(connection, fault)
         coding, self._coding = self._coding, set()
         for connection in coding:
             try:
-                self._leave(connection)
+                self._to_task(connection)
             except BaseException as fault:
-                self._lose(connection, fault)
+                self._fail(connection, fault)
         self._open.cancel()
 
     async def run(self) -> None:
-        """Answer connections until :meth:`clear` or cancellation.
+        """Answer connections until :meth:`drain` or cancellation.
 
         When it is cancelled, those in the lane are over.
         """
@@ -188,7 +188,7 @@ class ExpressLane:
                 try:
                     self._cut(connection)
                 except BaseException as fault:
-                    self._lost(connection, fault)
+                    self._failed(connection, fault)
             self._quiet.clear()
             self._coding.clear()
 
@@ -224,7 +224,7 @@ class ExpressLane:
             except BaseException as fault:
                 # What was to be sent is lost, and its clients can't go on without it.
                 for connection, _ in replies:
-                    self._lose(connection, fault)
+                    self._fail(connection, fault)
                 raise
             await self._give_turn()
         return True
@@ -260,7 +260,7 @@ class ExpressLane:
                     continue
                 except SSLWantWriteError:
                     # Something that the client does not take has to be sent first.
-                    self._let_go(connection)
+                    self._hand_over(connection)
                     continue
                 except OSError as error:
                     self._end(connection, why_broken(error))
@@ -281,11 +281,11 @@ class ExpressLane:
                 elif session.has_more:
                     self._code_elsewhere(connection)
                 elif session.closed:
-                    self._finish(connection)
+                    self._end_or_hand_over(connection)
                 else:
                     held.append(connection)
             except BaseException as fault:
-                self._lose(connection, fault)
+                self._fail(connection, fault)
                 continue
             took_time = len(reply) > _LONG_REPLY or not pace.constant
             if took_time and reply and perf_counter() > self._turn_ends:
@@ -311,11 +311,11 @@ class ExpressLane:
                 if sent < len(reply):
                     connection.reply = reply[sent:]
                     connection.is_in_reply = True
-                    self._let_go(connection)
+                    self._hand_over(connection)
                 elif connection.session.closed or connection.session.has_more:
-                    self._finish(connection)
+                    self._end_or_hand_over(connection)
             except BaseException as fault:
-                self._lose(connection, fault)
+                self._fail(connection, fault)
         replies.clear()
 
     def _count(self, held: list[SocketConnection]) -> None:
@@ -329,7 +329,7 @@ class ExpressLane:
             try:
                 connection.count_held()
             except BaseException as fault:
-                self._lose(connection, fault)
+                self._fail(connection, fault)
         held.clear()
         buffers = self._terms.buffers
         if buffers.bytes > buffers.most:
@@ -354,7 +354,7 @@ class ExpressLane:
             self._coding.discard(connection)
             connection.waiting_since = trio.current_time()
             if not job.finished:
-                self._leave(connection)  # with the job
+                self._to_task(connection)  # with the job
                 return
             connection.job = None
             connection.reply = job.take()
@@ -362,9 +362,9 @@ class ExpressLane:
                 self._send_coded(connection)
                 self._count([connection])
             else:
-                self._leave(connection)
+                self._to_task(connection)
         except BaseException as fault:
-            self._lose(connection, fault)
+            self._fail(connection, fault)
 
     def _send_coded(self, connection: SocketConnection) -> None:
         """Go on with a connection as though it had been answered in place."""
@@ -372,7 +372,7 @@ class ExpressLane:
         if reply:
             self._send([(connection, reply)])
         elif connection.session.closed or connection.session.has_more:
-            self._finish(connection)
+            self._end_or_hand_over(connection)
 
     def _accept(self, descriptor: int) -> None:
         found = self._listeners.get(descriptor)
@@ -384,14 +384,14 @@ class ExpressLane:
             self._epoll.unregister(descriptor)
             stopped.set()
 
-    def _finish(self, connection: SocketConnection) -> None:
+    def _end_or_hand_over(self, connection: SocketConnection) -> None:
         if connection.session.closed is Closed.END_OF_INPUT:
             self._end(connection, Ended.END_OF_INPUT)
         else:
-            self._let_go(connection)
+            self._hand_over(connection)
 
     async def _look_for_timeouts(self) -> bool:
-        """Wait for the next look, and let those go whose time is up."""
+        """Wait for the next look, and hand over those whose time is up."""
         limits = self._terms.limits
         shortest = min(limits.idle_timeout, limits.line_timeout)
         if shortest == inf:
@@ -408,26 +408,26 @@ class ExpressLane:
             try:
                 # What has come is in time, even if it was not its turn yet.
                 if connection.input_deadline() <= now and not is_readable(connection.socket):
-                    self._let_go(connection)
+                    self._hand_over(connection)
             except BaseException as fault:
-                self._lose(connection, fault)
+                self._fail(connection, fault)
         return True
 
-    def _let_go(self, connection: SocketConnection) -> None:
+    def _hand_over(self, connection: SocketConnection) -> None:
         descriptor = connection.socket.fileno()
         del self._quiet[descriptor]
         self._epoll.unregister(descriptor)
-        self._leave(connection)
+        self._to_task(connection)
 
     def _end(self, connection: SocketConnection, reason: Ended) -> None:
-        connection.tell_end(reason)
+        connection.end(reason)
         del self._quiet[connection.socket.fileno()]
-        connection.leave()
+        connection.close()
 
     def _cut(self, connection: SocketConnection) -> None:
-        connection.tell_end(Ended.CUT)
+        connection.end(Ended.CUT)
         self._forget_job(connection)
-        connection.leave()
+        connection.close()
 
     @staticmethod
     def _forget_job(connection: SocketConnection) -> None:
@@ -435,11 +435,11 @@ class ExpressLane:
             connection.job.abandon()
             connection.job = None
 
-    def _lose(self, connection: SocketConnection, fault: BaseException) -> None:
-        """Forget a connection for which something was raised that must not be."""
+    def _fail(self, connection: SocketConnection, fault: BaseException) -> None:
+        """End and close a connection for which something was raised that must not be."""
         self._coding.discard(connection)
         self._forget_job(connection)
         descriptor = connection.socket.fileno()
         if self._quiet.get(descriptor) is connection:
             del self._quiet[descriptor]
-        self._lost(connection, fault)
+        self._failed(connection, fault)

@@ -1,16 +1,16 @@
-"""The server: listeners and connections in one nursery, and shutdown.
+"""The server: one nursery for the tasks of all clients, from the first to the shutdown.
 
-Opening listeners, accepting, welcoming and serving a connection are four things that can be
-had apart; :func:`serve` joins them, and draws the boundary round each client: whatever is
-raised by what is done for one is told, and ends that one alone.
+Opening sockets, accepting, welcoming and driving a connection are four things, each in a module
+of its own: :mod:`~cipherecho.network.listeners`, :mod:`~cipherecho.server.accepting`,
+:mod:`~cipherecho.server.welcome` and :mod:`~cipherecho.connections.drivers`.  :func:`serve` joins
+them.
 """
 
 from __future__ import annotations
 
 import logging
-import socket
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 
 import trio
@@ -18,18 +18,13 @@ import trio
 from cipherecho.cipher import Cipher
 from cipherecho.ciphers.composition import chain
 from cipherecho.connections.buffers import Buffers, least_buffered
-from cipherecho.connections.client import Client
-from cipherecho.connections.connection import SocketConnection, Terms
-from cipherecho.connections.connection_task import ConnectionTask
-from cipherecho.connections.counters import Counters, Ended, Refused
-from cipherecho.connections.express_lane import ExpressLane, has_express_lane
+from cipherecho.connections.connection import Terms
+from cipherecho.connections.counters import Counters
+from cipherecho.connections.drivers import Drivers
 from cipherecho.connections.log_throttle import FailureLog, LogThrottle
 from cipherecho.connections.offload.slow_ciphers import SlowCipherDetector
 from cipherecho.connections.offload.workers import Workers
-from cipherecho.network.certificates import Certificates
 from cipherecho.network.listeners import ListeningSocket
-from cipherecho.network.sockets import Socket, peer_name
-from cipherecho.network.streams import stream_of
 from cipherecho.server.accepting import Acceptor
 from cipherecho.server.admission import Admission
 from cipherecho.server.welcome import Welcome
@@ -134,49 +129,34 @@ class _Server:
         log_empty: bool,
     ) -> None:
         self._limits = limits
+        self._counters = counters
         failures = FailureLog(
             "the cipher failed; this is a bug of its plugin", "the cipher failed again"
         )
         pace = SlowCipherDetector(cipher)
-        self._terms = Terms(
+        self._workers = Workers(limits, pace, counters)
+        terms = Terms(
             limits,
             pace,
-            Workers(limits, pace, counters),
+            self._workers,
             failures.report,
             counters,
             log_empty,
             buffers,
-            self._dismiss,
+            lambda connection: self._drivers.dismiss(connection),
         )
-        self._faults = FailureLog(
-            "internal error on the connection of %(peer)s",
-            "internal error again, on the connection of %(peer)s",
-        )
+        self._drivers = Drivers(terms, self._start, express=express)
         self._admission = Admission(limits, counters)
         self._welcome = Welcome(
             Session(cipher, reply=reply, reset=reset, max_line=limits.max_line),
-            self._terms,
+            terms,
             proxies,
             self._admission,
-            self._start_attending,
-            self._drive,
+            self._drivers,
+            self._start,
         )
-        self._counters = counters
-        self._lane = (
-            ExpressLane(self._terms, self._start_task, self._lose)
-            if express and has_express_lane()
-            else None
-        )
-        # Those that are driven by tasks; without one yet if that is about to start.
-        self._tasks: dict[SocketConnection, ConnectionTask | None] = {}
-        self._draining = False
         self._cannot_accept = LogThrottle()
-        counters.open = self._open
-
-    def _open(self) -> Iterator[SocketConnection]:
-        yield from self._tasks
-        if self._lane is not None:
-            yield from self._lane
+        counters.open = self._drivers.__iter__
 
     async def run(
         self,
@@ -185,7 +165,7 @@ class _Server:
         task_status: trio.TaskStatus[list[Endpoint]],
     ) -> None:
         with ExitStack() as stack:
-            stack.callback(self._terms.workers.close)
+            stack.callback(self._workers.close)
             acceptors = [stack.enter_context(closing(self._acceptor(one))) for one in listeners]
             endpoints = [listener.endpoint for listener in listeners]
             await self._run(acceptors, shutdown, partial(task_status.started, endpoints))
@@ -193,11 +173,11 @@ class _Server:
     def _acceptor(self, listening: ListeningSocket) -> Acceptor:
         return Acceptor(
             listening,
-            partial(self._greet, listening.certificates),
+            partial(self._welcome.greet, listening.certificates),
             self._cannot_accept,
             "can't accept connections for now: %(problem)s",
             self._admission,
-            self._lane,
+            self._drivers.lane,
         )
 
     async def _run(
@@ -205,8 +185,8 @@ class _Server:
     ) -> None:
         async with trio.open_nursery() as self._connections:
             async with trio.open_nursery() as accepting:
-                if self._lane is not None:
-                    self._connections.start_soon(self._lane.run)
+                if self._drivers.lane is not None:
+                    self._start(self._drivers.lane.run)
                 for acceptor in acceptors:
                     accepting.start_soon(acceptor.run)
                 started()
@@ -217,7 +197,8 @@ class _Server:
                 "shutting down: connections=%(connections)d",
                 {"connections": self._counters.serving},
             )
-            self._drain()
+            self._welcome.drain()
+            self._drivers.drain()
             last = trio.current_time() + _MOST_ACCEPTING_SECONDS
             for acceptor in acceptors:
                 await acceptor.accept_last(last)
@@ -228,116 +209,9 @@ class _Server:
                 {"grace": self._limits.grace},
             )
 
-    def _drain(self) -> None:
-        self._draining = True
-        for task in self._tasks.values():
-            if task is not None:
-                task.drain()
-        self._welcome.drain()
-        if self._lane is not None:
-            self._lane.clear()
-            self._lane = None
-
-    # The boundary round one client. What is below runs in tasks of its own or, for the lane
-    # and for accepting, in place; either way it ends in _lose or _lose_client.
-
-    def _greet(
-        self, certificates: Certificates | None, accepted: socket.socket, address: object
-    ) -> None:
-        """Have a client served or refused that was just accepted."""
-        client = Client(accepted, address, self._admission.give_back)
-        self._admission.hold()
-        try:
-            self._welcome.receive(client, certificates)
-        except BaseException as fault:
-            self._lose_client(client, fault)
-
-    def _start_attending(self, client: Client, work: Callable[[], Awaitable[None]]) -> None:
-        self._connections.start_soon(self._attend, client, work)
-
-    @trio.lowlevel.enable_ki_protection
-    async def _attend(self, client: Client, work: Callable[[], Awaitable[None]]) -> None:
-        """Do some work for a client that is not served yet, and see the client out after it."""
-        try:
-            await work()
-        except trio.Cancelled:
-            self._admission.count_refusal(client, Refused.CUT)
-            raise
-        except BaseException as fault:
-            self._lose_client(client, fault)
-        finally:
-            if not client.is_served:
-                client.leave()
-
-    @trio.lowlevel.enable_ki_protection
-    async def _serve(self, connection: SocketConnection, until_quiet: Socket | None) -> None:
-        """Serve a connection by this task, until it has ended or may go to the lane."""
-        quiet = False
-        try:
-            stream = stream_of(connection.socket, connection.keep_bound)
-            task = ConnectionTask(connection, stream, until_quiet)
-            self._tasks[connection] = task
-            if self._draining:
-                task.drain()
-            quiet = await task.run()
-        except trio.Cancelled:
-            raise
-        except BaseException as fault:
-            self._lose(connection, fault)
-        finally:
-            self._tasks.pop(connection, None)
-            if not quiet:
-                connection.leave()
-        if quiet:
-            self._drive(connection)
-
-    def _drive(self, connection: SocketConnection) -> None:
-        """Have a connection that is quiet served by the lane, if there is one, or by a task."""
-        try:
-            connection.client.is_served = True
-            if self._lane is None or not self._lane.enter(connection):
-                self._start_task(connection, stay=True)
-        except BaseException as fault:
-            self._lose(connection, fault)
-
-    def _start_task(self, connection: SocketConnection, *, stay: bool = False) -> None:
-        """Have a connection served by a task, to `stay` there or to come back when it is quiet."""
-        self._tasks[connection] = None
-        until_quiet = None if stay or self._lane is None else connection.socket
-        self._connections.start_soon(self._serve, connection, until_quiet)
-
-    def _lose(self, connection: SocketConnection, fault: BaseException) -> None:
-        """End a connection for which something was raised that must not be."""
-        try:
-            connection.count_end(Ended.INTERNAL_ERROR)
-            self._tell(connection.peer, fault)
-        finally:
-            self._tasks.pop(connection, None)
-            connection.leave()
-
-    def _lose_client(self, client: Client, fault: BaseException) -> None:
-        """End a client for which something was raised before it was served."""
-        try:
-            self._tell(peer_name(client.address), fault)
-        finally:
-            client.leave()
-
-    def _tell(self, peer: str, fault: BaseException) -> None:
-        """Log what was raised, as far as it can be."""
-        try:
-            self._faults.report(fault, {"peer": peer})
-        except BaseException:  # it can't be shown, or there is no memory for that
-            with suppress(BaseException):
-                log.error("internal error on the connection of %(peer)s", {"peer": peer})  # noqa: TRY400
-
-    def _dismiss(self, connection: SocketConnection) -> None:
-        """End a connection that holds too much, whoever drives it."""
-        task = self._tasks.get(connection)
-        if task is not None:
-            task.dismiss()
-        elif connection not in self._tasks and self._lane is not None:
-            self._lane.dismiss(connection)
-        # Otherwise a task begins with it soon, and finds out.
+    def _start(self, task: Callable[..., Awaitable[object]], *arguments: object) -> None:
+        """Start a task for a client; it is cut if it is not done within the grace time."""
+        self._connections.start_soon(task, *arguments)
 
 
 def _with_room(buffers: Buffers, max_line: int) -> Buffers:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeVar, cast
+from typing import TypeAlias, TypeVar, cast
 
 import trio
 
 from cipherecho.connections.client import Client
 from cipherecho.connections.connection import SocketConnection, Terms
 from cipherecho.connections.counters import Refused
+from cipherecho.connections.drivers import Drivers
 from cipherecho.network.certificates import Certificates
 from cipherecho.network.handshake import HandshakeError, receive_proxy_header, shake_hands
 from cipherecho.network.sockets import peer_name
@@ -29,6 +30,9 @@ from cipherecho.settings.trusted_proxies import TrustedProxies
 __all__ = ["Welcome"]
 
 T = TypeVar("T")
+
+_Work: TypeAlias = Callable[[], Awaitable[None]]
+"""What is to be waited for."""
 
 # How long a client that is refused may be silent before it is closed. It has seldom sent
 # anything, so it is in little danger of a reset; and others wait to be told the same.
@@ -53,9 +57,8 @@ class Welcome:
       terms: what holds for all connections.
       proxies: who has to begin with a PROXY header.
       admission: who may come in.
-      start: has a client attended to by a task of its own, until `work` returns; what that
-        raises ends the client alone.
-      serve: takes over a connection to be served; raises nothing.
+      drivers: drive the connections of those who do.
+      start: starts a task, given an async function and its arguments.
     """
 
     def __init__(
@@ -64,15 +67,15 @@ class Welcome:
         terms: Terms,
         proxies: TrustedProxies,
         admission: Admission,
-        start: Callable[[Client, Callable[[], Awaitable[None]]], None],
-        serve: Callable[[SocketConnection], None],
+        drivers: Drivers,
+        start: Callable[..., None],
     ) -> None:
         self._session = session
         self._terms = terms
         self._proxies = proxies if proxies else None
         self._admission = admission
+        self._drivers = drivers
         self._start = start
-        self._serve = serve
         self._draining = False
 
     def drain(self) -> None:
@@ -80,26 +83,79 @@ class Welcome:
         self._draining = True
         self._admission.hurry_handshakes(trio.current_time() + _HANDSHAKE_SECONDS_AT_SHUTDOWN)
 
-    def receive(self, client: Client, certificates: Certificates | None) -> None:
-        """Have a client served or refused that was just accepted."""
-        if self._proxies is not None and client.address in self._proxies:
-            until = self._until()
-            # Begun here and not in the task, so that of a crowd that comes at once, those who
-            # have to go do not keep the others out.
-            scope = self._admission.begin_handshake(client, until)
-            self._start(client, partial(self._identify, client, scope, until, certificates))
-            return
+    def greet(
+        self, certificates: Certificates | None, accepted: socket.socket, address: object
+    ) -> None:
+        """Take over a client that was just accepted, and have it served or refused."""
+        client = Client(accepted, address, self._admission.give_back)
+        self._admission.hold()
+        try:
+            work: _Work | None
+            if self._proxies is not None and address in self._proxies:
+                until = self._until()
+                # Begun here and not in the task, so that of a crowd that comes at once, those who
+                # have to go do not keep the others out.
+                scope = self._admission.begin_handshake(client, until)
+                work = partial(self._identify, client, scope, until, certificates)
+            else:
+                work = self._admit(client, certificates)
+            if work is not None:
+                self._start(self._attend, client, work)
+        except BaseException as fault:
+            self._fail(client, fault)
+
+    # The boundary round a client that is not served yet: `greet`, which runs in place, and this.
+    @trio.lowlevel.enable_ki_protection
+    async def _attend(self, client: Client, work: _Work) -> None:
+        """Do what takes time for a client, and close it unless it is served then."""
+        try:
+            await work()
+        except trio.Cancelled:
+            self._admission.count_refusal(client, Refused.CUT)
+            raise
+        except BaseException as fault:
+            self._fail(client, fault)
+        finally:
+            if not client.is_served:
+                client.close()
+
+    def _fail(self, client: Client, fault: BaseException) -> None:
+        """Close a client for which something was raised that must not be."""
+        try:
+            self._drivers.log_fault(peer_name(client.address), fault)
+        finally:
+            client.close()
+
+    def _admit(
+        self, client: Client, certificates: Certificates | None, until: float | None = None
+    ) -> _Work | None:
+        """Have a client served or refused whose address is known.
+
+        Return what of that takes time, if anything does; TLS has time up to `until`, or for as
+        long as a handshake has that begins now.
+        """
         refusal = self._admission.admit(client)
         if refusal is not None:
-            if self._refuse(client, refusal):
-                self._start(client, partial(self._tell, client, certificates, refusal))
-            else:
-                client.leave()
+            self._admission.refused(client, refusal)
+            if self._admission.may_be_told(client):
+                return partial(self._turn_away, client, certificates, refusal)
+            client.close()
         elif certificates is None:
-            self._pass_on(client)
+            self._enter(client)
         else:
-            scope = self._admission.begin_handshake(client, self._until())
-            self._start(client, partial(self._secure, client, scope, certificates))
+            until = self._until() if until is None else until
+            scope = self._admission.begin_handshake(client, until)
+            return partial(self._secure, client, scope, certificates)
+        return None
+
+    def _enter(self, client: Client, subject: str = "") -> None:
+        """Have a client served from now on."""
+        peer = peer_name(client.address)
+        connection = SocketConnection(self._session.fresh(), self._terms, peer, client)
+        connection.subject = subject
+        if not self._admission.needs_addresses:
+            client.address = None  # there may be many thousands
+        self._drivers.enter(connection)
 
     def _until(self) -> float:
         """Return until when a handshake that begins now may take."""
@@ -122,15 +178,8 @@ class Welcome:
             return
         if header.source is not None:  # or it speaks for itself, to see whether we are alive
             client.address = header.source
-        refusal = self._admission.admit(client)
-        if refusal is not None:
-            if self._refuse(client, refusal):
-                await self._tell(client, certificates, refusal)
-        elif certificates is None:
-            self._pass_on(client)
-        else:
-            scope = self._admission.begin_handshake(client, until)
-            await self._secure(client, scope, certificates)
+        if work := self._admit(client, certificates, until):
+            await work()
 
     async def _secure(
         self, client: Client, scope: trio.CancelScope, certificates: Certificates
@@ -140,7 +189,7 @@ class Welcome:
         secured = await self._handshake(Refused.TLS_HANDSHAKE, client, scope, shaking)
         if secured is not None:
             client.socket = secured
-            self._pass_on(client, printable(secured.peer_subject(), _LONGEST_SUBJECT))
+            self._enter(client, printable(secured.peer_subject(), _LONGEST_SUBJECT))
 
     async def _handshake(
         self,
@@ -164,21 +213,7 @@ class Welcome:
             self._admission.refused(client, part, problem)
         return result
 
-    def _refuse(self, client: Client, reason: Refused) -> bool:
-        """Tell the log that a client is refused; return whether it may be told too."""
-        self._admission.refused(client, reason)
-        return self._admission.may_be_told(client)
-
-    def _pass_on(self, client: Client, subject: str = "") -> None:
-        """Have a client served from now on."""
-        peer = peer_name(client.address)
-        connection = SocketConnection(self._session.fresh(), self._terms, peer, client)
-        connection.subject = subject
-        if not self._admission.needs_addresses:
-            client.address = None  # there may be many thousands
-        self._serve(connection)
-
-    async def _tell(
+    async def _turn_away(
         self, client: Client, certificates: Certificates | None, refusal: Refused
     ) -> None:
         """Tell a client why it is not served."""

@@ -1,0 +1,137 @@
+"""Who drives each connection: the express lane, which drives many, or a task of its own.
+
+A connection **enters** here when it may be served.  The lane **hands it over** to a task when it
+is quiet no more, and the task hands it back.  Whoever drives it **ends** it, which counts and logs
+why, and **closes** it.  Here is also the boundary round each: whatever is raised by what is done
+for one is logged, and ends that one alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import trio
+
+from cipherecho.connections.connection import SocketConnection, Terms
+from cipherecho.connections.connection_task import ConnectionTask
+from cipherecho.connections.counters import Ended
+from cipherecho.connections.express_lane import ExpressLane, has_express_lane
+from cipherecho.connections.log_throttle import FailureLog
+from cipherecho.network.sockets import Socket
+from cipherecho.network.streams import stream_of
+
+__all__ = ["Drivers"]
+
+log = logging.getLogger("cipherecho")
+
+
+class Drivers:
+    """Drives the connections of a server.
+
+    Args:
+      terms: what holds for all of them.
+      start: starts a task, given an async function and its arguments.
+      express: whether there is an express lane, where the platform has what it needs.
+    """
+
+    def __init__(self, terms: Terms, start: Callable[..., Any], *, express: bool) -> None:
+        self._start = start
+        self.lane = (
+            ExpressLane(terms, self._hand_over_to_task, self.fail)
+            if express and has_express_lane()
+            else None
+        )
+        """None if there is none, or none any more."""
+        # Those that are driven by tasks; without one yet if that is about to start.
+        self._tasks: dict[SocketConnection, ConnectionTask | None] = {}
+        self._draining = False
+        self._faults = FailureLog(
+            "internal error on the connection of %(peer)s",
+            "internal error again, on the connection of %(peer)s",
+        )
+
+    def __iter__(self) -> Iterator[SocketConnection]:
+        """Return all connections that are open."""
+        yield from self._tasks
+        if self.lane is not None:
+            yield from self.lane
+
+    def enter(self, connection: SocketConnection) -> None:
+        """Drive a connection that is quiet, by the lane if there is one; raise nothing."""
+        try:
+            connection.client.is_served = True
+            if self.lane is None or not self.lane.enter(connection):
+                self._start_task(connection, until_quiet=None)
+        except BaseException as fault:
+            self.fail(connection, fault)
+
+    def drain(self) -> None:
+        """Have all connections answered, ended and closed, and those that enter from now on."""
+        self._draining = True
+        for task in self._tasks.values():
+            if task is not None:
+                task.drain()
+        if self.lane is not None:
+            self.lane.drain()
+            self.lane = None
+
+    def dismiss(self, connection: SocketConnection) -> None:
+        """End a connection that holds too much, whoever drives it."""
+        task = self._tasks.get(connection)
+        if task is not None:
+            task.dismiss()
+        elif connection not in self._tasks and self.lane is not None:
+            self.lane.dismiss(connection)
+        # Otherwise a task begins with it soon, and finds out.
+
+    def _hand_over_to_task(self, connection: SocketConnection) -> None:
+        """Drive a connection by a task, which hands it back to the lane when it is quiet."""
+        self._start_task(connection, None if self.lane is None else connection.socket)
+
+    def _start_task(self, connection: SocketConnection, until_quiet: Socket | None) -> None:
+        self._tasks[connection] = None
+        self._start(self._drive, connection, until_quiet)
+
+    # What is below, and all that the lane does, ends in `fail`.
+
+    @trio.lowlevel.enable_ki_protection
+    async def _drive(self, connection: SocketConnection, until_quiet: Socket | None) -> None:
+        """Drive a connection by this task, until it has ended or is quiet."""
+        quiet = False
+        try:
+            stream = stream_of(connection.socket, connection.keep_bound)
+            task = ConnectionTask(connection, stream, until_quiet)
+            self._tasks[connection] = task
+            if self._draining:
+                task.drain()
+            quiet = await task.run()
+        except trio.Cancelled:
+            raise
+        except BaseException as fault:
+            self.fail(connection, fault)
+        finally:
+            self._tasks.pop(connection, None)
+            if not quiet:
+                connection.close()
+        if quiet:
+            self.enter(connection)
+
+    def fail(self, connection: SocketConnection, fault: BaseException) -> None:
+        """End and close a connection for which something was raised that must not be."""
+        try:
+            connection.count_end(Ended.INTERNAL_ERROR)
+            self.log_fault(connection.peer, fault)
+        finally:
+            self._tasks.pop(connection, None)
+            connection.close()
+
+    def log_fault(self, peer: str, fault: BaseException) -> None:
+        """Log what was raised for a client, as far as that can be; raise nothing."""
+        try:
+            self._faults.report(fault, {"peer": peer})
+        except BaseException:  # it can't be shown, or there is no memory for that
+            with suppress(BaseException):
+                log.error("internal error on the connection of %(peer)s", {"peer": peer})  # noqa: TRY400
