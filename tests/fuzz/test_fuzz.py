@@ -13,7 +13,7 @@ from packaging.requirements import Requirement  # pytest needs it, too
 
 from tests.fuzz.fuzz import NAMES
 from tests.fuzz.fuzz_targets import TARGETS
-from tests.helpers.running import Ended, package, run_program
+from tests.helpers.running import PATIENCE, Ended, package, run_program
 
 SCRIPT = Path(__file__).with_name("fuzz.py")
 
@@ -37,7 +37,7 @@ def _atheris() -> None:
 
 
 def fuzz(*arguments: str | Path, **variables: Any) -> Ended:
-    return run_program(sys.executable, SCRIPT, *arguments, **variables)
+    return run_program(sys.executable, SCRIPT, *arguments, patience=3 * PATIENCE, **variables)
 
 
 def test_every_target_can_be_named() -> None:
