@@ -77,17 +77,11 @@ async def serve_metrics(
       task_status: started with the endpoints of `listeners`, in their order, with the
         ports that the system picked.
     """
-    throttle = LogThrottle()
     with ExitStack() as stack:
         async with trio.open_nursery() as nursery:
             watchers = _Watchers(nursery, watched, ready, records_lost, buffers)
             for listener in listeners:
-                acceptor = Acceptor(
-                    listener,
-                    watchers.greet,
-                    throttle,
-                    "can't accept requests for metrics for now: %(problem)s",
-                )
+                acceptor = Acceptor(listener, watchers.greet, watchers.cannot_accept)
                 nursery.start_soon(stack.enter_context(closing(acceptor)).run)
             task_status.started([listener.endpoint for listener in listeners])
 
@@ -104,6 +98,7 @@ class _Watchers:
         buffers: Buffers | None,
     ) -> None:
         self._nursery = nursery
+        self._throttle = LogThrottle()
         self._failures = FailureLog(
             "internal error on a request for metrics",
             "internal error again on a request for metrics",
@@ -130,6 +125,12 @@ class _Watchers:
         if len(self._clients) >= _MOST_CLIENTS:
             self._drop_one()
         self._clients[scope] = source_of(address)
+
+    def cannot_accept(self, problem: str) -> None:
+        """Warn that nobody can be accepted, once a second at the most."""
+        self._throttle.warn(
+            "can't accept requests for metrics for now: %(problem)s", {"problem": problem}
+        )
 
     def _drop_one(self) -> None:
         """End, without a word, the longest silent one of the source that has the most."""

@@ -11,7 +11,6 @@ from contextlib import suppress
 import trio
 
 from cipherecho.connections.express_lane import ExpressLane
-from cipherecho.connections.log_throttle import LogThrottle
 from cipherecho.network.listeners import ListeningSocket
 from cipherecho.network.sockets import accepting_socket, is_readable
 from cipherecho.printable import safe_text
@@ -58,8 +57,7 @@ class Acceptor:
       listening: where clients connect.
       greet: called with each client's socket and address, and takes it over.  If it raises, the
         socket is closed here, and that counts as a failure to accept.
-      throttle: bounds the warnings that nobody can be accepted.
-      warning: that warning, a template for ``problem``.
+      failed: called with why nobody could be accepted, to log it.
       admission: says when there is no place for one more client; there always is if None.
       lane: waits for clients together with those that it serves; this waits itself if None.
     """
@@ -68,14 +66,12 @@ class Acceptor:
         self,
         listening: ListeningSocket,
         greet: Callable[[socket.socket, object], None],
-        throttle: LogThrottle,
-        warning: str,
+        failed: Callable[[str], None],
         admission: Admission | None = None,
         lane: ExpressLane | None = None,
     ) -> None:
         self._greet = greet
-        self._throttle = throttle
-        self._warning = warning
+        self._failed = failed
         self._admission = admission
         self._lane = lane
         self._problem: BaseException | None = None  # why nobody could be accepted
@@ -120,7 +116,7 @@ class Acceptor:
         problem, self._problem = self._problem, None
         if problem is not None:
             with suppress(Exception):
-                self._throttle.warn(self._warning, {"problem": _words(problem)})
+                self._failed(_words(problem))
             await trio.sleep(_RETRY_SECONDS)
 
     async def _accept_when_possible(self) -> None:

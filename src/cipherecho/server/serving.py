@@ -155,7 +155,7 @@ class _Server:
             self._drivers,
             self._start,
         )
-        self._cannot_accept = LogThrottle()
+        self._throttle = LogThrottle()
         counters.open = self._drivers.__iter__
 
     async def run(
@@ -175,10 +175,12 @@ class _Server:
             listening,
             partial(self._welcome.greet, listening.certificates),
             self._cannot_accept,
-            "can't accept connections for now: %(problem)s",
             self._admission,
             self._drivers.lane,
         )
+
+    def _cannot_accept(self, problem: str) -> None:
+        self._throttle.warn("can't accept connections for now: %(problem)s", {"problem": problem})
 
     async def _run(
         self, acceptors: Sequence[Acceptor], shutdown: trio.Event, started: Callable[[], None]
