@@ -148,7 +148,7 @@ EXEMPT = {
     "ExpressLane.run",
     "Admission.__init__",
     "Admission.hold",
-    "_affordable",
+    "Capacity.__init__",
     "accepting_socket",
     "_AcceptingSocket.__init__",
     "Workers.close",

@@ -6,7 +6,6 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -24,8 +23,7 @@ from cipherecho.host.signals import Signals
 from cipherecho.network.certificates import Certificates, PemFiles, TlsError
 from cipherecho.network.listeners import ListeningSocket, open_listeners
 from cipherecho.printable import safe_text
-from cipherecho.server.admission import MOST_REFUSALS
-from cipherecho.server.capacity import allow_descriptors, descriptors_left
+from cipherecho.server.capacity import Capacity
 from cipherecho.server.serving import serve
 from cipherecho.service_manager.notifications import ServiceManager
 from cipherecho.settings.endpoint import Endpoint
@@ -274,10 +272,11 @@ class _Process:
     ) -> None:
         """Run all listeners; when they have shut down, the rest need not go on."""
         endpoints: list[Endpoint] = []
+        capacity = Capacity(
+            [listener.limits.max_connections for listener in self._listeners], raise_limit=True
+        )
         async with trio.open_nursery() as serving:
-            for listener, cipher, sockets in zip(
-                _with_shares(self._listeners), ciphers, entrances, strict=True
-            ):
+            for listener, cipher, sockets in zip(self._listeners, ciphers, entrances, strict=True):
                 counters = Counters()
                 theirs = await serving.start(
                     partial(
@@ -292,6 +291,7 @@ class _Process:
                         log_empty=listener.log_empty,
                         counters=counters,
                         buffers=self._buffers,
+                        capacity=capacity,
                         shutdown=self._shutdown,
                     )
                 )
@@ -402,24 +402,3 @@ class _Process:
                 "every user of this machine can read the TLS key in %(path)s: run chmod o= on it",
                 {"path": str(path)},
             )
-
-
-def _with_shares(listeners: Sequence[Listener]) -> Sequence[Listener]:
-    """Let the process open as many descriptors as all need, or return what each may have."""
-    wanted = sum(one.limits.max_connections + MOST_REFUSALS for one in listeners)
-    allow_descriptors(wanted)
-    share = descriptors_left() / wanted
-    if share >= 1 or len(listeners) == 1:  # a listener by itself sees to it
-        return listeners
-    log.warning(
-        "all listeners together can't have their connections: the limit of open files "
-        "(ulimit -n) leaves %(percent)d%% for each",
-        {"percent": int(100 * share)},
-    )
-    return [
-        replace(one, limits=replace(one.limits, max_connections=most))
-        for one in listeners
-        for most in [
-            max(1, int((one.limits.max_connections + MOST_REFUSALS) * share) - MOST_REFUSALS)
-        ]
-    ]

@@ -12,6 +12,7 @@ from cipherecho.connections.buffers import Buffers
 from cipherecho.connections.counters import Counters, Ended, Refused
 from cipherecho.network.certificates import Certificates, TlsError
 from cipherecho.network.listeners import ListenError, ListeningSocket, open_listeners
+from cipherecho.server.capacity import Capacity
 from cipherecho.server.serving import serve
 from cipherecho.session import ReplyMode, StateScope
 from cipherecho.settings.endpoint import (
@@ -29,6 +30,7 @@ from cipherecho.settings.trusted_proxies import TrustedProxies
 
 __all__ = [
     "Buffers",
+    "Capacity",
     "Certificates",
     "ClientAuth",
     "Counters",

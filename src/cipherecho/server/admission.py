@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 
 import trio
@@ -11,30 +10,25 @@ from cipherecho.connections.client import Client
 from cipherecho.connections.counters import Counters, Refused
 from cipherecho.connections.log_throttle import LogThrottle
 from cipherecho.network.sockets import peer_name
-from cipherecho.server.capacity import descriptors_left
+from cipherecho.server.capacity import MOST_REFUSALS
 from cipherecho.server.pending_handshakes import PendingHandshakes
 from cipherecho.server.sources import Sources
 from cipherecho.settings.limits import Limits
 
-__all__ = ["MOST_REFUSALS", "Admission"]
-
-log = logging.getLogger("cipherecho")
-
-# How many clients at once are told why they are not served. It bounds what a flood of
-# connections costs: when the server is full, those after them wait in the backlog.
-MOST_REFUSALS = 64
+__all__ = ["Admission"]
 
 
 class Admission:
     """Counts the connections of a server, and says which of those that come it can't serve.
 
     Args:
-      limits: how many there may be.
+      limits: how many there may be for one source, and how fast they may begin.
+      most: how many of them are served at once.
       counters: where they are counted.
     """
 
-    def __init__(self, limits: Limits, counters: Counters) -> None:
-        self._most = _affordable(limits.max_connections)
+    def __init__(self, limits: Limits, most: int, counters: Counters) -> None:
+        self._most = most
         self._limits = limits
         sources = Sources(limits)
         # What is not limited is not asked about, as every connection would pay for it.
@@ -152,17 +146,3 @@ class Admission:
             + (" detail=%(detail)r" if detail else ""),
             {"peer": peer_name(client.address), "reason": str(reason), "detail": detail},
         )
-
-
-def _affordable(wanted: int) -> int:
-    """Return how many connections to serve at once, `wanted` at the most."""
-    left = descriptors_left() - MOST_REFUSALS
-    if wanted <= left:
-        return wanted
-    most = max(1, int(left))
-    log.warning(
-        "serving %(most)d connections at once, not %(wanted)d: the limit of open files "
-        "(ulimit -n) leaves no more",
-        {"most": most, "wanted": wanted},
-    )
-    return most

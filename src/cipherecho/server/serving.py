@@ -27,6 +27,7 @@ from cipherecho.connections.offload.workers import Workers
 from cipherecho.network.listeners import ListeningSocket
 from cipherecho.server.accepting import Acceptor
 from cipherecho.server.admission import Admission
+from cipherecho.server.capacity import Capacity
 from cipherecho.server.welcome import Welcome
 from cipherecho.session import ReplyMode, Session, StateScope
 from cipherecho.settings.endpoint import Endpoint
@@ -54,6 +55,7 @@ async def serve(
     log_empty: bool = False,
     counters: Counters | None = None,
     buffers: Buffers | None = None,
+    capacity: Capacity | None = None,
     shutdown: trio.Event | None = None,
     task_status: trio.TaskStatus[list[Endpoint]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -80,6 +82,9 @@ async def serve(
       buffers: where it is counted what connections hold in memory, and what bounds that; for
         several servers in one process to have one bound together, give it to all of them.
         64 MiB for this server alone if None.
+      capacity: what the process's descriptors allow, which bounds the number of connections; for
+        several servers in one process to share them, give it to all of them.  What they allow now,
+        for this server alone, if None.
       shutdown: when it is set, the server accepts what waits in the backlog and no more,
         answers every complete line that it has received, closes its connections, and
         returns within ``limits.grace`` seconds.  Cancelling cuts all of this short.
@@ -103,6 +108,7 @@ async def serve(
             proxies or TrustedProxies(),
             counters or Counters(),
             _with_room(Buffers() if buffers is None else buffers, limits.max_line),
+            capacity or Capacity([limits.max_connections]),
             express=express,
             log_empty=log_empty,
         )
@@ -124,6 +130,7 @@ class _Server:
         proxies: TrustedProxies,
         counters: Counters,
         buffers: Buffers,
+        capacity: Capacity,
         *,
         express: bool,
         log_empty: bool,
@@ -146,7 +153,7 @@ class _Server:
             lambda connection: self._drivers.dismiss(connection),
         )
         self._drivers = Drivers(terms, self._start, express=express)
-        self._admission = Admission(limits, counters)
+        self._admission = Admission(limits, capacity.share(limits.max_connections), counters)
         self._welcome = Welcome(
             Session(cipher, reply=reply, reset=reset, max_line=limits.max_line),
             terms,
