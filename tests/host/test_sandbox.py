@@ -25,6 +25,7 @@ from cipherecho.host.sandbox.confinement import (
     shortcomings,
 )
 from cipherecho.host.sandbox.landlock import version
+from cipherecho.host.sandbox.links import linked_from
 from tests.helpers.certificates import Authority
 from tests.helpers.running import (
     COMMAND,
@@ -406,6 +407,58 @@ def test_a_companion_can_write_to_a_directory_of_its_own_and_do_nothing_else(
     assert (tmp_path / "cache" / "cipherecho" / "acme-aided").is_dir()
 
 
+# A companion that has only its module, and a cipher that imports what a line names.
+LINKED = """
+from importlib import import_module
+
+from cipherecho.companion import companion
+
+class Linked:
+    def __init__(self):
+        with companion("acme-linked", "acme_linked.aid:serve") as running:
+            self.answer = running.answers.readline().strip()
+
+    def encrypt(self, body):
+        import_module(body.decode())
+        return self.answer
+"""
+AID = """
+from acme_linked.inner import ANSWER
+
+def serve(requests, answers, directory):
+    answers.write(ANSWER + b"\\n")
+"""
+
+
+@pytest.mark.parametrize("linked", ["files", "directory"])
+def test_packages_that_are_installed_as_links_can_be_imported(
+    linked: str, landlock: int, tmp_path: Path
+) -> None:
+    """Beside the server, while ciphers are made, and after that; and a linked module."""
+    stored = tmp_path / "store"
+    sources = {
+        "acme_linked/__init__.py": LINKED,
+        "acme_linked/aid.py": AID,
+        "acme_linked/inner/__init__.py": 'ANSWER = b"done"',
+        "acme_linked/inner/late.py": "",
+        "acme_later.py": "",
+    }
+    for name, source in sources.items():
+        (stored / name).parent.mkdir(parents=True, exist_ok=True)
+        (stored / name).write_text(source)
+    site = Site(tmp_path / "site")
+    site.path.mkdir()
+    info = site.install("acme-linked", {"linked": "acme_linked:Linked"})
+    with (info / "entry_points.txt").open("a") as points:
+        points.write("[cipherecho.companions]\nlinked = acme_linked.aid:serve\n")
+    for name in sources if linked == "files" else ["acme_linked", "acme_later.py"]:
+        (site.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (site.path / name).symlink_to(stored / name)
+    options = ["--cipher", "linked", "--reply", "cipher", "--listen", "0", "--sandbox=require"]
+    with started(COMMAND, *options, variables={"PYTHONPATH": str(site.path)}) as server:
+        assert server.ask(b"acme_linked.inner.late\nacme_later\n") == b"done\ndone\n"
+
+
 def children(process: int) -> list[int]:
     """Return the numbers of a process's children that its main thread has."""
     numbers = Path(f"/proc/{process}/task/{process}/children").read_text()
@@ -673,3 +726,44 @@ def test_a_package_from_outside_the_path_has_its_own_directory(
     found = import_directories()
     assert package in found
     assert tmp_path not in found
+
+
+@pytest.mark.parametrize("deeper", ["", "empty/empty"], ids=["a package", "a namespace package"])
+def test_links_among_the_first_files_of_a_package_are_followed_with_all_beneath(
+    deeper: str, tmp_path: Path
+) -> None:
+    stored, package = tmp_path / "store", tmp_path / "site" / deeper / "acme"
+    stored.mkdir()
+    (package / "inner").mkdir(parents=True)
+    for name in ("code.py", "inner/data"):
+        target = stored / Path(name).name
+        target.touch()
+        (package / name).symlink_to(target)
+    assert set(linked_from(tmp_path / "site")) == {stored / "code.py", stored / "data"}
+
+
+def test_a_package_without_links_is_not_read_further(tmp_path: Path) -> None:
+    """So a start stays as fast as it is, however much is installed."""
+    package = tmp_path / "site" / "acme"
+    (package / "inner").mkdir(parents=True)
+    (package / "code.py").touch()
+    (package / "inner" / "data").symlink_to(tmp_path / "data")
+    assert linked_from(tmp_path / "site") == ()
+
+
+def test_a_linked_directory_is_searched_as_well(tmp_path: Path) -> None:
+    first, second, site = (tmp_path / name for name in ("first", "second", "site"))
+    for directory in (first, second, site):
+        directory.mkdir()
+    (site / "acme").symlink_to(first)
+    (first / "inner").symlink_to(second)
+    (second / "back").symlink_to(first)
+    assert set(linked_from(site)) == {first, second}
+
+
+@pytest.mark.parametrize("target", ["/", "..", ".", "gone", "loop"])
+def test_a_link_opens_nothing_that_holds_the_directory(target: str, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "loop").symlink_to(target)
+    assert [path for path in linked_from(site) if path.is_dir()] == []

@@ -32,6 +32,7 @@ from cipherecho.host.sandbox.landlock import (
     Ruleset,
     version,
 )
+from cipherecho.host.sandbox.links import linked_from
 
 __all__ = [
     "Loading",
@@ -219,7 +220,9 @@ async def confine(sandbox: Sandbox, *, available: int | None = None, again: bool
 class _Rules:
     """What stays readable, besides files of the process itself."""
 
-    trees: Collection[Path]
+    modules: Collection[Path] = ()
+    """As `trees`, and with what links in them lead to."""
+    trees: Collection[Path] = ()
     """With all that is beneath, if they are directories, and those can be listed."""
     files: Collection[Path] = ()
     """Likewise, but they can't be listed."""
@@ -231,7 +234,8 @@ def _rules_of_loading(
     modules: Iterable[str], files: Iterable[Path], writable: Path | None = None
 ) -> _Rules:
     return _Rules(
-        [*_importable(modules), *map(Path, _LOADING_TREES), *_library_directories()],
+        _importable(modules),
+        [*map(Path, _LOADING_TREES), *_library_directories()],
         [*map(Path, _LOADING_FILES), *files],
         writable,
     )
@@ -248,7 +252,7 @@ def confine_companion(module: str, writable: Path | None) -> None:
 
 def confine_reader() -> None:
     """Take away from this process, which has one thread, all but reading files."""
-    _confine_alone(_Rules([Path("/")]))
+    _confine_alone(_Rules(trees=[Path("/")]))
 
 
 def _confine_alone(rules: _Rules) -> None:
@@ -421,7 +425,8 @@ async def _restrict(rules: _Rules, available: int) -> list[str]:
 def _allow_all(ruleset: Ruleset, rules: _Rules) -> None:
     for name, rights in _OWN_FILES:
         _allow(ruleset, name, rights)
-    for path in rules.trees:
+    linked = (path for directory in rules.modules for path in linked_from(directory))
+    for path in (*rules.modules, *linked, *rules.trees):
         _allow(ruleset, path, READ_FILE | READ_DIR)
     for path in rules.files:
         _allow(ruleset, path, READ_FILE)
