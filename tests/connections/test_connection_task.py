@@ -43,9 +43,9 @@ class Served:
         self.failures: list[BaseException] = []
         self.ended = trio.Event()
         self.session = Session(cipher, max_line=limits.max_line)
-        pace = SlowCipherDetector(cipher)
-        self.workers = Workers(limits, pace, Counters())
-        terms = Terms(limits, pace, self.workers, self.failures.append)
+        detector = SlowCipherDetector(cipher)
+        self.workers = Workers(limits, detector, Counters())
+        terms = Terms(limits, detector, self.workers, self.failures.append)
         self.task = ConnectionTask(Connection(self.session, terms, "peer"), self.server)
 
     async def run(self) -> None:

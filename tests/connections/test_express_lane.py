@@ -27,8 +27,7 @@ from cipherecho.connections.client import Client
 from cipherecho.connections.connection import SocketConnection, Terms
 from cipherecho.connections.counters import Counters
 from cipherecho.connections.express_lane import ExpressLane, has_express_lane
-from cipherecho.connections.offload import slow_ciphers as pace
-from cipherecho.connections.offload import workers
+from cipherecho.connections.offload import slow_ciphers, workers
 from cipherecho.connections.offload.slow_ciphers import SlowCipherDetector
 from cipherecho.connections.offload.workers import Workers
 from cipherecho.network.listeners import open_listeners
@@ -74,9 +73,11 @@ class Lane:
         self.over: list[SocketConnection] = []
         self.lost: list[BaseException] = []
         self.failures: list[BaseException] = []
-        self.pace = SlowCipherDetector(cipher)
-        self.workers = Workers(limits, self.pace, Counters())
-        self.terms = Terms(limits, self.pace, self.workers, self.failures.append, log_empty=True)
+        self.detector = SlowCipherDetector(cipher)
+        self.workers = Workers(limits, self.detector, Counters())
+        self.terms = Terms(
+            limits, self.detector, self.workers, self.failures.append, log_empty=True
+        )
         self.lane = ExpressLane(self.terms, self.left.append, self._fail)
         self._session = Session(cipher, max_line=limits.max_line)
         self._sockets: list[socket.socket] = []
@@ -253,7 +254,7 @@ async def test_a_connection_is_left_when_its_last_words_are_sent(
 async def test_a_connection_is_left_that_has_more_than_one_turn_of_lines(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pace, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr(slow_ciphers, "perf_counter", lambda: 0.0)
     async with running(Padded(0)) as lane:
         client, connection, _ = lane.connect()
         client.send(b"\n" * 5000)
@@ -663,8 +664,8 @@ async def test_other_tasks_have_their_turn_between_lines_that_take_a_while(
 
     clock, cipher = Clock(), MostOfATurn()
     monkeypatch.setattr(express_lane, "perf_counter", clock)
-    monkeypatch.setattr(pace, "perf_counter", clock)
-    monkeypatch.setattr(pace, "usage", lambda: None)
+    monkeypatch.setattr(slow_ciphers, "perf_counter", clock)
+    monkeypatch.setattr(slow_ciphers, "usage", lambda: None)
     async with running(cipher) as lane:
         clients = [lane.connect()[0] for _ in range(20)]
         for client in clients:

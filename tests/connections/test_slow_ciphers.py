@@ -78,13 +78,13 @@ class Timed:
         return body
 
 
-def lines_answered(pace: SlowCipherDetector, session: Session, data: bytes) -> int:
+def lines_answered(detector: SlowCipherDetector, session: Session, data: bytes) -> int:
     """Return how many lines of `data` are answered in the event loop at a go."""
     before = session.lines
     if session.has_more:
-        pace.answer(session, session.resume)
+        detector.time(session, session.resume)
     else:
-        pace.answer(session, session.receive, data)
+        detector.time(session, session.receive, data)
     answered = session.lines - before
     while session.has_more:
         session.resume()
@@ -112,10 +112,10 @@ def test_a_cipher_is_slow_if_it_or_a_stage_of_it_says_so(cipher: Cipher, slow: b
 
 
 def test_a_table_is_never_watched() -> None:
-    assert SlowCipherDetector(Rot13()).constant
+    assert SlowCipherDetector(Rot13()).never_slow
     assert SlowCipherDetector(Rot13()).turn() == inf
-    assert SlowCipherDetector(chain([Rot13(), Rot13()])).constant
-    assert not SlowCipherDetector(Picky()).constant
+    assert SlowCipherDetector(chain([Rot13(), Rot13()])).never_slow
+    assert not SlowCipherDetector(Picky()).never_slow
 
 
 QUICK = b"1e-05\n"
@@ -123,33 +123,33 @@ DEAR = b"0.015\n"
 
 
 def test_nothing_is_coded_in_the_event_loop_of_what_says_it_is_slow(machine: Machine) -> None:
-    pace, session = SlowCipherDetector(SlowStateless()), Session(SlowStateless())
-    assert pace.answer(session, session.receive, b"a\n") == b""
+    detector, session = SlowCipherDetector(SlowStateless()), Session(SlowStateless())
+    assert detector.time(session, session.receive, b"a\n") == b""
     assert session.has_more
-    assert not pace.fits(session)
+    assert detector.is_slow(session)
     for _ in range(200):
-        pace.learn(0, 100)
-    assert pace.turn() == 0
+        detector.learn(0, 100)
+    assert detector.turn() == 0
 
 
 def test_a_turn_ends_soon_after_a_millisecond(machine: Machine) -> None:
     cipher = Timed(machine)
-    pace, session = SlowCipherDetector(cipher), Session(cipher)
+    detector, session = SlowCipherDetector(cipher), Session(cipher)
     for _ in range(20):
-        lines_answered(pace, session, QUICK)
+        lines_answered(detector, session, QUICK)
     # 100 lines of 0.01 ms, and the few until the clock is asked.
-    assert 100 <= lines_answered(pace, session, QUICK * 1000) <= 108
+    assert 100 <= lines_answered(detector, session, QUICK * 1000) <= 108
     # Nobody can know what a line will cost, so some are begun.
-    assert lines_answered(pace, session, DEAR * 600) <= 8
+    assert lines_answered(detector, session, DEAR * 600) <= 8
 
 
 def test_a_line_that_is_thought_to_take_longer_is_not_begun(machine: Machine) -> None:
     cipher = Timed(machine)
-    pace, session = SlowCipherDetector(cipher), Session(cipher)
-    assert lines_answered(pace, session, b"0.001\n") == 1
-    assert lines_answered(pace, session, b"0.001\n") == 1
+    detector, session = SlowCipherDetector(cipher), Session(cipher)
+    assert lines_answered(detector, session, b"0.001\n") == 1
+    assert lines_answered(detector, session, b"0.001\n") == 1
     # By the bytes and what each line costs beside them: 160 are too many if 69 take 1 ms.
-    assert lines_answered(pace, session, b"0.001".rjust(100) + b"\n") == 0
+    assert lines_answered(detector, session, b"0.001".rjust(100) + b"\n") == 0
 
 
 def test_what_is_known_of_nothing_is_one_line_of_a_kilobyte(machine: Machine) -> None:
@@ -163,18 +163,18 @@ def test_what_is_known_of_nothing_is_one_line_of_a_kilobyte(machine: Machine) ->
 
 
 def test_a_line_costs_as_much_as_the_dearest_of_late(machine: Machine) -> None:
-    pace = SlowCipherDetector(Picky())
-    pace.learn(0.004, 100)
-    assert pace.turn() == pytest.approx(50)
+    detector = SlowCipherDetector(Picky())
+    detector.learn(0.004, 100)
+    assert detector.turn() == pytest.approx(50)
     turns = []
     for _ in range(30):
-        pace.learn(0.00001, 100)
-        turns.append(pace.turn())
+        detector.learn(0.00001, 100)
+        turns.append(detector.turn())
     assert turns == sorted(turns)
     assert turns[2] < 100
     assert turns[-1] == pytest.approx(20_000)
-    pace.learn(0.004, 100)
-    assert pace.turn() == pytest.approx(50)
+    detector.learn(0.004, 100)
+    assert detector.turn() == pytest.approx(50)
 
 
 def test_a_cipher_that_held_up_the_loop_comes_back_ever_more_slowly(
@@ -182,16 +182,16 @@ def test_a_cipher_that_held_up_the_loop_comes_back_ever_more_slowly(
 ) -> None:
     caplog.set_level(logging.INFO, "cipherecho")
     cipher = Timed(machine)
-    pace, session = SlowCipherDetector(cipher), Session(cipher)
+    detector, session = SlowCipherDetector(cipher), Session(cipher)
 
     def time_away() -> float:
         for _ in range(30):
-            lines_answered(pace, session, QUICK)
-        assert lines_answered(pace, session, b"0.05\n") == 1
+            lines_answered(detector, session, QUICK)
+        assert lines_answered(detector, session, b"0.05\n") == 1
         begin = machine.now
         for _ in range(30):  # which a worker thread codes
-            pace.learn(0.00001, 100)
-        while not pace.turn():
+            detector.learn(0.00001, 100)
+        while not detector.turn():
             machine.now += 0.1
         return machine.now - begin
 
@@ -205,32 +205,32 @@ def test_a_cipher_that_held_up_the_loop_comes_back_ever_more_slowly(
 
 def test_a_long_pause_is_no_reason_to_stay_away_for_long(machine: Machine) -> None:
     cipher = Timed(machine)
-    pace, session = SlowCipherDetector(cipher), Session(cipher)
+    detector, session = SlowCipherDetector(cipher), Session(cipher)
     machine.waits = 0
-    lines_answered(pace, session, b"1000\n")
+    lines_answered(detector, session, b"1000\n")
     begin = machine.now
-    while not pace.turn():
+    while not detector.turn():
         machine.now += 1
     assert machine.now - begin <= 11
 
 
 def test_a_pause_of_the_machine_is_not_held_against_a_cipher(machine: Machine) -> None:
     cipher = Timed(machine)
-    pace, session = SlowCipherDetector(cipher), Session(cipher)
+    detector, session = SlowCipherDetector(cipher), Session(cipher)
     for line in [QUICK, b"pause 0.1\n"] * 20:
-        assert lines_answered(pace, session, line) == 1
+        assert lines_answered(detector, session, line) == 1
 
 
 def test_a_cipher_that_sleeps_is_found_out_when_it_does_so_again(machine: Machine) -> None:
     """The loop itself may have waited a moment before, so once is not enough."""
     cipher = Timed(machine)
-    pace, session = SlowCipherDetector(cipher), Session(cipher)
+    detector, session = SlowCipherDetector(cipher), Session(cipher)
     for _ in range(30):
-        lines_answered(pace, session, QUICK)
-    assert lines_answered(pace, session, b"sleep 0.1\n") == 1
-    assert lines_answered(pace, session, QUICK) == 1
-    assert lines_answered(pace, session, b"sleep 0.1\n") == 1
-    assert lines_answered(pace, session, QUICK) == 0
+        lines_answered(detector, session, QUICK)
+    assert lines_answered(detector, session, b"sleep 0.1\n") == 1
+    assert lines_answered(detector, session, QUICK) == 1
+    assert lines_answered(detector, session, b"sleep 0.1\n") == 1
+    assert lines_answered(detector, session, QUICK) == 0
 
 
 def test_without_the_system_s_word_a_pause_counts_for_a_while(
@@ -238,11 +238,11 @@ def test_without_the_system_s_word_a_pause_counts_for_a_while(
 ) -> None:
     monkeypatch.setattr(module, "usage", lambda: None)
     cipher = Timed(machine)
-    pace, session = SlowCipherDetector(cipher), Session(cipher)
-    lines_answered(pace, session, b"pause 0.1\n")
-    assert pace.turn() == 0
+    detector, session = SlowCipherDetector(cipher), Session(cipher)
+    lines_answered(detector, session, b"pause 0.1\n")
+    assert detector.turn() == 0
     machine.now += 11
-    assert pace.turn() > 0
+    assert detector.turn() > 0
 
 
 def test_the_system_says_when_a_thread_gave_up_the_processor() -> None:
@@ -260,6 +260,6 @@ def test_the_system_says_when_a_thread_gave_up_the_processor() -> None:
 
 
 def test_a_piece_for_a_worker_thread_takes_some_milliseconds() -> None:
-    pace = SlowCipherDetector(SlowStateless())
-    pace.learn(0.001, 100)
-    assert pace.piece() == pytest.approx(2000)  # 20 ms
+    detector = SlowCipherDetector(SlowStateless())
+    detector.learn(0.001, 100)
+    assert detector.piece() == pytest.approx(2000)  # 20 ms

@@ -69,8 +69,8 @@ class Crew:
 
     def __init__(self, cipher: Cipher, limits: Limits) -> None:
         self.counters = Counters()
-        self.pace = SlowCipherDetector(cipher)
-        self.workers = Workers(limits, self.pace, self.counters)
+        self.detector = SlowCipherDetector(cipher)
+        self.workers = Workers(limits, self.detector, self.counters)
         self._session = Session(cipher)
 
     def client(self, text: bytes, source: Hashable = None) -> Client:

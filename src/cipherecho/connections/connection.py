@@ -47,7 +47,7 @@ class Terms:
     """What all connections of a server have in common."""
 
     limits: Limits
-    pace: SlowCipherDetector
+    detector: SlowCipherDetector
     """How quick their cipher is."""
     workers: Workers
     """The worker threads that they share, for a cipher that is slow."""

@@ -191,14 +191,12 @@ class ConnectionTask:
 
     def _take_in(self, data: bytes) -> bytes:
         """Return the answer to what came, as far as it can be coded now; nothing at its end."""
-        session, pace = self._connection.session, self._terms.pace
-        if pace.constant:
-            return session.receive(data) if data else session.end()
-        if self._terms.turns.must_wait:
+        session, detector, turns = self._connection.session, self._terms.detector, self._terms.turns
+        if detector.never_slow:
+            return detector.receive(session, data)
+        if turns.must_wait:
             return session.receive(data, 0) if data else session.end(0)
-        if data:
-            return self._timed(session.receive, data)
-        return self._timed(session.end)
+        return self._in_turn(detector.receive, session, data)
 
     async def _answer_more(self) -> bytes:
         """Return what of the lines that wait is answered next, by a thread or in the loop.
@@ -211,7 +209,7 @@ class ConnectionTask:
         send_by = perf_counter() + _SENT_AT_ONCE_SECONDS
         while connection.job is None:
             session = connection.session
-            if not terms.pace.constant and not terms.pace.fits(session):
+            if terms.detector.is_slow(session):
                 if not replies:
                     connection.job = terms.workers.submit(connection)
                 break
@@ -219,7 +217,7 @@ class ConnectionTask:
                 if replies:
                     break
                 await terms.turns.wait()
-            replies.append(self._timed(session.resume))
+            replies.append(self._in_turn(terms.detector.time, session, session.resume))
             size += len(replies[-1])
             if not session.has_more or size > _SENT_AT_ONCE_BYTES or perf_counter() > send_by:
                 break
@@ -230,10 +228,11 @@ class ConnectionTask:
                 connection.waiting_since = trio.current_time()
         return b"".join(replies)
 
-    def _timed(self, answering: Callable[..., bytes], *data: bytes) -> bytes:
+    def _in_turn(self, answering: Callable[..., bytes], *arguments: object) -> bytes:
+        """Return what `answering` returns, which codes for a turn at the most."""
         begin = perf_counter()
         try:
-            return self._terms.pace.answer(self._connection.session, answering, *data)
+            return answering(*arguments)
         finally:
             self._terms.turns.spend(perf_counter() - begin)
 

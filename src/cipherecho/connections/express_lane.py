@@ -243,7 +243,7 @@ class ExpressLane:
         self, events: list[tuple[int, int]], replies: list[tuple[SocketConnection, bytes]]
     ) -> None:
         """Answer the connections of `events`; `replies` are those that are still to be sent."""
-        quiet, pace = self._quiet, self._terms.pace
+        quiet, detector = self._quiet, self._terms.detector
         held: list[SocketConnection] = []  # those that may hold something else than before
         now = trio.current_time()
         for descriptor, _ in events:
@@ -268,12 +268,7 @@ class ExpressLane:
                 connection.waiting_since = now
                 size = len(data)
                 connection.received += size
-                if pace.constant:
-                    reply = session.receive(data) if data else session.end()
-                elif data:
-                    reply = pace.answer(session, session.receive, data)
-                else:
-                    reply = pace.answer(session, session.end)
+                reply = detector.receive(session, data)
                 if reply:
                     replies.append((connection, reply))
                     if size > SMALL_BYTES or connection.counted:
@@ -287,7 +282,7 @@ class ExpressLane:
             except BaseException as fault:
                 self._fail(connection, fault)
                 continue
-            took_time = len(reply) > _LONG_REPLY or not pace.constant
+            took_time = len(reply) > _LONG_REPLY or not detector.never_slow
             if took_time and reply and perf_counter() > self._turn_ends:
                 self._send(replies)
                 self._count(held)

@@ -140,11 +140,11 @@ class _Server:
         failures = FailureLog(
             "the cipher failed; this is a bug of its plugin", "the cipher failed again"
         )
-        pace = SlowCipherDetector(cipher)
-        self._workers = Workers(limits, pace, counters)
+        detector = SlowCipherDetector(cipher)
+        self._workers = Workers(limits, detector, counters)
         terms = Terms(
             limits,
-            pace,
+            detector,
             self._workers,
             failures.report,
             counters,

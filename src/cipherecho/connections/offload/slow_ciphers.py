@@ -94,6 +94,10 @@ class _Session(Protocol):
     @property
     def due(self) -> int: ...
 
+    def receive(self, data: bytes, /) -> bytes: ...
+
+    def end(self) -> bytes: ...
+
 
 class SlowCipherDetector:
     """Tells how much of a cipher's work fits into a time; all who share it share this.
@@ -103,14 +107,14 @@ class SlowCipherDetector:
     """
 
     def __init__(self, cipher: Cipher) -> None:
-        self.constant = table_of(cipher) is not None
+        self.never_slow = table_of(cipher) is not None
         """Whether it never has to be watched: a table takes a nanosecond a byte."""
         self.name = name_of(cipher)
         """What it is called in the log."""
         # What a unit of weight takes, and what of it fits into a turn, unless that is fixed.
         self._seconds = _LONGEST_SECONDS / _FIRST_WEIGHT
-        self._turn: float = inf if self.constant else _FIRST_WEIGHT
-        self._is_fixed = self.constant
+        self._turn: float = inf if self.never_slow else _FIRST_WEIGHT
+        self._is_fixed = self.never_slow
         if is_slow(cipher):
             self._turn, self._is_fixed = 0, True
         self._knows_nothing = True
@@ -133,11 +137,22 @@ class SlowCipherDetector:
         """Return the weight that a worker thread may code in one."""
         return _PIECE_SECONDS / self._seconds
 
-    def fits(self, session: _Session) -> bool:
-        """Return whether the next line of a session may be coded in the event loop."""
-        return session.due <= self.turn()
+    def is_slow(self, session: _Session) -> bool:
+        """Return whether the next line of a session has to be coded by a worker thread."""
+        return session.due > self.turn()
 
-    def answer(self, session: _Session, answering: Callable[..., bytes], *data: bytes) -> bytes:
+    def receive(self, session: _Session, data: bytes) -> bytes:
+        """Return what a session answers to `data`, or to its end if that is empty.
+
+        No more is coded than may be in the event loop at a go; the session has more then.
+        """
+        if self.never_slow:
+            return session.receive(data) if data else session.end()
+        if data:
+            return self.time(session, session.receive, data)
+        return self.time(session, session.end)
+
+    def time(self, session: _Session, answering: Callable[..., bytes], *data: bytes) -> bytes:
         """Return what `answering` of a session returns, which codes no more than a turn's worth.
 
         It is given `data`, the weight that it may code, and what tells it that the turn is

@@ -203,15 +203,15 @@ class Workers:
 
     Args:
       limits: of these, `max_workers` and `coding_timeout`.
-      pace: how quick the cipher is that they run.
+      detector: how quick the cipher is that they run.
       counters: where it is counted how many are written off.
     """
 
-    def __init__(self, limits: Limits, pace: SlowCipherDetector, counters: Counters) -> None:
+    def __init__(self, limits: Limits, detector: SlowCipherDetector, counters: Counters) -> None:
         self._most = limits.max_workers
         self._coding_timeout = limits.coding_timeout
         self._most_of_source = max(1, limits.max_workers // _SOURCE_SHARE)
-        self._pace = pace
+        self._detector = detector
         self._counters = counters
         # What follows is the loop's alone.
         self._threads = 0  # that are not written off
@@ -400,7 +400,7 @@ class Workers:
                     job.dearest = min(seconds, job.cpu_seconds), weight
 
     def _answer_lines(self, job: Job) -> None:
-        session, piece = job.session, self._pace.piece()
+        session, piece = job.session, self._detector.piece()
         begin = before = perf_counter()
         while True:
             weight = session.weight
@@ -451,7 +451,7 @@ class Workers:
     def _settle(self, job: Job) -> None:
         seconds, weight = job.dearest
         if seconds > 0:
-            self._pace.learn(seconds, weight)
+            self._detector.learn(seconds, weight)
         if job.seconds > 0:
             processors = job.cpu_seconds / job.seconds * (len(self._under_way) + 1)
             self._processors += _NEWEST_SHARE * (processors - self._processors)
@@ -535,7 +535,7 @@ class Workers:
     def _tell_of_loss(self, peer: str) -> None:
         """Log that a thread is lost, and see to those who wait for one."""
         fields = {
-            "cipher": self._pace.name,
+            "cipher": self._detector.name,
             "seconds": self._coding_timeout,
             "peer": peer,
             "written_off": self._counters.workers_written_off,
@@ -581,7 +581,7 @@ class Workers:
             self._counters.no_worker_left = False
             log.warning(
                 "there are worker threads again for the cipher %(cipher)s",
-                {"cipher": self._pace.name},
+                {"cipher": self._detector.name},
             )
         if self._waiting:
             self._start_thread()
