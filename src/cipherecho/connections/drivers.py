@@ -100,6 +100,8 @@ class Drivers:
     @trio.lowlevel.enable_ki_protection
     async def _drive(self, connection: SocketConnection, until_quiet: Socket | None) -> None:
         """Drive a connection by this task, until it has ended or is quiet."""
+        if connection not in self._tasks:
+            return  # it failed, and was closed, before this task began
         quiet = False
         try:
             stream = stream_of(connection.socket, connection.keep_bound)
