@@ -29,7 +29,7 @@ from cipherecho.cli.configuration.layers import (
     Configuration,
     configuration_of,
 )
-from cipherecho.cli.configuration.option_types import Option, Switch
+from cipherecho.cli.configuration.option_types import Option, SwitchType
 from cipherecho.cli.configuration.problems import SettingsError
 from cipherecho.cli.configuration.toml_file import read_settings_file
 from cipherecho.cli.root import root
@@ -83,7 +83,7 @@ def written(directory: Path, text: str) -> Path:
 
 def code(made: Configuration, body: bytes = b"abc") -> list[bytes]:
     """Return what the cipher of each listener makes of a line."""
-    return [new_transform(cipher)(body) for cipher in made.ciphers()]
+    return [new_transform(cipher)(body) for cipher in made.plan.ciphers()]
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,11 @@ class Setting:
 def limit(key: str, value: int | float) -> Setting:
     name = key.replace("-", "_")
     return Setting(
-        key, str(value), [str(value)], lambda made: getattr(made.listeners[0].limits, name), value
+        key,
+        str(value),
+        [str(value)],
+        lambda made: getattr(made.plan.listeners[0].limits, name),
+        value,
     )
 
 
@@ -119,7 +123,7 @@ def tls(key: str, toml: str, attribute: str, expected: object, others: str) -> S
     """Return a setting of TLS; paths are relative to where certificates are."""
 
     def look(made: Configuration) -> object:
-        value = getattr(made.listeners[0].tls, attribute)
+        value = getattr(made.plan.listeners[0].tls, attribute)
         return value.name if isinstance(value, Path) else value
 
     words = [toml.strip('"')]
@@ -127,12 +131,12 @@ def tls(key: str, toml: str, attribute: str, expected: object, others: str) -> S
 
 
 def listeners(made: Configuration) -> list[str]:
-    return [str(one) for listener in made.listeners for one in listener.endpoints]
+    return [str(one) for listener in made.plan.listeners for one in listener.endpoints]
 
 
 def proxies(made: Configuration) -> list[bool]:
     peers = [("10.1.2.3", 1), ("192.0.2.1", 1), ("::1", 1), ""]
-    return [peer in made.listeners[0].proxies for peer in peers]
+    return [peer in made.plan.listeners[0].proxies for peer in peers]
 
 
 CERTIFICATE = 'tls-cert = "both.pem"\n'
@@ -153,8 +157,8 @@ SETTINGS = [
         [b"abc"],
         'cipher = "caesar:3"',
     ),
-    Setting("reset", '"line"', ["line"], lambda made: made.listeners[0].reset, "line"),
-    Setting("reply", '"cipher"', ["cipher"], lambda made: made.listeners[0].reply, "cipher"),
+    Setting("reset", '"line"', ["line"], lambda made: made.plan.listeners[0].reset, "line"),
+    Setting("reply", '"cipher"', ["cipher"], lambda made: made.plan.listeners[0].reply, "cipher"),
     Setting(
         "listen",
         '["0", "unix:///run/x"]',
@@ -181,7 +185,7 @@ SETTINGS = [
         [True, False, True, True],
     ),
     limit("max-line", 99),
-    Setting("max-buffered", '"1GiB"', ["1GiB"], lambda made: made.max_buffered, 1 << 30),
+    Setting("max-buffered", '"1GiB"', ["1GiB"], lambda made: made.process.max_buffered, 1 << 30),
     limit("max-connections", 99),
     limit("max-connections-per-source", 99),
     limit("accept-rate", 0.5),
@@ -193,20 +197,20 @@ SETTINGS = [
     limit("line-timeout", 0.5),
     limit("write-timeout", 0.5),
     limit("grace", 0.5),
-    Setting("log-level", '"debug"', ["debug"], lambda made: made.log_level, "debug"),
-    Setting("log-format", '"json"', ["json"], lambda made: made.log_format, "json"),
-    Setting("log-empty", "true", [], lambda made: made.listeners[0].log_empty, True),
+    Setting("log-level", '"debug"', ["debug"], lambda made: made.process.log_level, "debug"),
+    Setting("log-format", '"json"', ["json"], lambda made: made.process.log_format, "json"),
+    Setting("log-empty", "true", [], lambda made: made.plan.listeners[0].log_empty, True),
     Setting(
         "metrics",
         '"tcp://127.0.0.1:9464"',
         ["tcp://127.0.0.1:9464"],
-        lambda made: made.metrics,
+        lambda made: made.process.metrics,
         TcpEndpoint("127.0.0.1", 9464),
     ),
-    Setting("drain-delay", "0.5", ["0.5"], lambda made: made.drain_delay, 0.5),
-    Setting("no-express", "true", [], lambda made: made.express, False),
-    Setting("sandbox", "true", [], lambda made: made.sandbox, "on"),
-    Setting("sandbox", '"require"', ["require"], lambda made: made.sandbox, "require"),
+    Setting("drain-delay", "0.5", ["0.5"], lambda made: made.process.drain_delay, 0.5),
+    Setting("no-express", "true", [], lambda made: made.process.express, False),
+    Setting("sandbox", "true", [], lambda made: made.process.sandbox, "on"),
+    Setting("sandbox", '"require"', ["require"], lambda made: made.process.sandbox, "require"),
 ]
 
 
@@ -248,7 +252,7 @@ def variable_forms(setting: Setting) -> Iterator[tuple[str, bool]]:
     words = " ".join(setting.words)
     yield from ((blank, False) for blank in ("", " \n"))
     match option.type:
-        case Switch() | BoolParamType() if not setting.words:
+        case SwitchType() | BoolParamType() if not setting.words:
             for true, false in zip(TRUE, FALSE, strict=True):
                 yield from [(true, True), (true.upper(), True), (f" {true}\n", True)]
                 yield from [(false, False), (false.title(), False)]
@@ -259,7 +263,7 @@ def variable_forms(setting: Setting) -> Iterator[tuple[str, bool]]:
                 yield f" {between.join(setting.words)}\n", True
                 yield f"{between.join(setting.words)},", True
             yield from [(",", False), (" , ", False)]
-        case Choice() | Switch():
+        case Choice() | SwitchType():
             yield from [(words.upper(), True), (f" {words}\n", True)]
         case File():
             yield words, True
@@ -325,7 +329,7 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
     monkeypatch.setenv("CIPHERECHO_MAX_WORKERS", "2")
     monkeypatch.setenv("CIPHERECHO_CIPHER", "caesar:1 caesar:1")
     made = configured("--config", str(written(tmp_path, text)), "--max-line", "3")
-    [listener] = made.listeners
+    [listener] = made.plan.listeners
     limits = listener.limits
     assert (limits.max_line, limits.max_workers, limits.max_connections) == (3, 2, 1)
     assert code(made) == [b"cde"]
@@ -346,7 +350,7 @@ def test_a_table_wins_over_the_top_of_the_file(tmp_path: Path) -> None:
         proxy-from = []
     """
     made = configured("--config", str(written(tmp_path, text)))
-    first, second = made.listeners
+    first, second = made.plan.listeners
     assert (first.limits.max_line, second.limits.max_line) == (1, 2)
     assert code(made) == [b"bcd", b"cde"]
     assert (bool(first.proxies), bool(second.proxies)) == (True, False)
@@ -369,7 +373,7 @@ def test_options_and_variables_win_over_every_table(
     """
     monkeypatch.setenv("CIPHERECHO_DECRYPT", "no")
     made = configured("--config", str(written(tmp_path, text)), "--max-line", "3")
-    assert [one.limits.max_line for one in made.listeners] == [3, 3]
+    assert [one.limits.max_line for one in made.plan.listeners] == [3, 3]
     assert code(made) == [b"bcd", b"cde"]
 
 
@@ -377,7 +381,7 @@ def test_the_file_may_be_named_by_a_variable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CIPHERECHO_CONFIG", str(written(tmp_path, "max-line = 7")))
-    assert configured().listeners[0].limits.max_line == 7
+    assert configured().plan.listeners[0].limits.max_line == 7
 
 
 def test_listeners_without_tls_have_nothing_of_it(authority: Authority) -> None:
@@ -388,7 +392,7 @@ def test_listeners_without_tls_have_nothing_of_it(authority: Authority) -> None:
         [[listener]]
         url = "0"
     """
-    first, second = configured("--config", str(written(authority.directory, text))).listeners
+    first, second = configured("--config", str(written(authority.directory, text))).plan.listeners
     assert (first.tls is None, second.tls is None) == (False, True)
 
 
@@ -421,9 +425,9 @@ def test_proxies_in_the_environment_may_be_parted_by_commas(
     ],
 )
 def test_a_size_may_have_a_unit(text: str, size: int, tmp_path: Path) -> None:
-    assert configured("--max-buffered", text, "--max-line", "99").max_buffered == size
+    assert configured("--max-buffered", text, "--max-line", "99").process.max_buffered == size
     path = written(tmp_path, f'max-buffered = "{text}"\nmax-line = 99')
-    assert configured("--config", str(path)).max_buffered == size
+    assert configured("--config", str(path)).process.max_buffered == size
 
 
 @pytest.mark.parametrize(
@@ -717,7 +721,7 @@ def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
     """Windows's Notepad may write one."""
     path = tmp_path / "cipherecho.toml"
     path.write_bytes(b"\xef\xbb\xbfmax-line = 7\r\n")
-    assert configured("--config", str(path)).listeners[0].limits.max_line == 7
+    assert configured("--config", str(path)).plan.listeners[0].limits.max_line == 7
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from typing import IO, Any, TypeAlias
 
 import pytest
 
-from cipherecho.host.log.stderr import LogFormat, logging_to_stderr
+from cipherecho.host.log.stderr import logging_to_stderr
 from cipherecho.host.log.writer import NoThreadError
+from cipherecho.settings.process import LogFormat
 from tests.helpers.running import PATIENCE
 
 log = logging.getLogger("cipherecho")

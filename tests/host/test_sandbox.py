@@ -17,7 +17,6 @@ import pytest
 
 from cipherecho.companion import cache_directory
 from cipherecho.host.sandbox.confinement import (
-    Sandbox,
     SandboxError,
     confine,
     import_directories,
@@ -26,6 +25,7 @@ from cipherecho.host.sandbox.confinement import (
 )
 from cipherecho.host.sandbox.landlock import version
 from cipherecho.host.sandbox.links import linked_from
+from cipherecho.settings.process import Sandbox
 from tests.helpers.certificates import Authority
 from tests.helpers.running import (
     COMMAND,
@@ -646,7 +646,8 @@ def test_another_system_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
 # In a process of its own, since it is for good.
 PROGRAM = """
 import logging, os, socket, sys, threading, trio
-from cipherecho.host.sandbox.confinement import Sandbox, SandboxError, confine
+from cipherecho.host.sandbox.confinement import SandboxError, confine
+from cipherecho.settings.process import Sandbox
 
 logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stdout)
 if "thread" in sys.argv:

@@ -28,7 +28,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -46,8 +46,8 @@ from cipherecho.connections.buffers import Buffers, least_buffered
 from cipherecho.connections.counters import Counters
 from cipherecho.host.metrics import Watched
 from cipherecho.host.monitoring import serve_metrics
-from cipherecho.host.process import _Process
-from cipherecho.host.sandbox.confinement import Loading, Sandbox
+from cipherecho.host.plan import Plan
+from cipherecho.host.process import Callbacks, _Process
 from cipherecho.host.signals import Signals
 from cipherecho.network.certificates import Certificates
 from cipherecho.network.listeners import open_listeners
@@ -57,6 +57,7 @@ from cipherecho.service_manager.notifications import ServiceManager
 from cipherecho.settings.endpoint import Endpoint, TcpEndpoint
 from cipherecho.settings.limits import Limits
 from cipherecho.settings.listener import Listener
+from cipherecho.settings.process import ProcessSettings
 from cipherecho.settings.tls import TlsSettings
 from cipherecho.settings.trusted_proxies import TrustedProxies
 from tests.helpers.certificates import Authority
@@ -418,23 +419,8 @@ class Reload:
         certificates = Certificates(tls)
         listener = Listener([], tls=tls)
         with ServiceManager({}) as manager, watched_threads(steps):
-            process = _Process(
-                listeners=[listener],
-                certificates={tls: certificates},
-                ciphers=list,
-                signals=Signals(),
-                express=True,
-                announce=lambda what, endpoint: None,
-                metrics=None,
-                buffers=Buffers(),
-                drain_delay=0,
-                sandbox=Sandbox.OFF,
-                loading=Loading(),
-                threads_paused=nullcontext,
-                records_lost=lambda: 0,
-                look_again=lambda: None,
-                manager=manager,
-            )
+            plan = Plan([listener], list, {tls: certificates})
+            process = _Process(plan, ProcessSettings(), Callbacks(), Signals(), manager)
             steps.armed = True
             trio.run(process._reload)
             steps.armed = False

@@ -14,7 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from cipherecho.cli.configuration.option_types import SIZE
+from cipherecho.cli.configuration.option_types import SizeType
 from cipherecho.settings.endpoint import TcpEndpoint, parse_endpoint
 from tests.helpers.certificates import Authority
 from tests.helpers.running import run
@@ -119,7 +119,7 @@ def test_there_is_memory_for_all_that_strangers_can_do() -> None:
     found = re.search(formula, guide)
     assert found is not None
     base, each = map(int, found.groups())
-    buffered = SIZE.convert(SETTINGS["max-buffered"], None, None) / 1024**2
+    buffered = SizeType().convert(SETTINGS["max-buffered"], None, None) / 1024**2
     needed = base + buffered + SETTINGS["max-connections"] * each / 1024
     resources = CONTAINER["resources"]
     assert int(resources["limits"]["memory"].removesuffix("Mi")) >= 4 / 3 * needed

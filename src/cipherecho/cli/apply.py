@@ -16,9 +16,12 @@ import click
 from cipherecho.cipher import InputError
 from cipherecho.ciphers.specification import Specification
 from cipherecho.cli.configuration.cipher_choice import chosen_cipher, cipher_options
+from cipherecho.cli.configuration.option_types import declared_option
 from cipherecho.host.memory import raise_mmap_threshold
 from cipherecho.printable import printable, safe_text
 from cipherecho.session import ReplyMode, Session, StateScope
+from cipherecho.settings.declaration import declarations
+from cipherecho.settings.listener import Listener
 
 __all__ = ["apply"]
 
@@ -27,7 +30,10 @@ __all__ = ["apply"]
 _BLOCK_BYTES = 64 * 1024
 
 
-@click.command(params=cipher_options())
+_RESET = next(one for one in declarations(Listener) if one.attribute == "reset")
+
+
+@click.command(params=[*cipher_options(), declared_option(_RESET)])
 @click.argument("files", nargs=-1, type=click.Path(allow_dash=True), metavar="[FILE]...")
 def apply(cipher: Sequence[Specification], decrypt: bool, reset: str, files: Sequence[str]) -> int:
     """Put files, or standard input, through a cipher, to standard output.

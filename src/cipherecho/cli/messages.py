@@ -6,7 +6,6 @@ whatever reads the one gets the other, and most of all wants to know why there i
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -17,8 +16,6 @@ import click
 from cipherecho.printable import printable
 
 __all__ = ["CRASHED", "Messages", "form_asked_for"]
-
-log = logging.getLogger("cipherecho")
 
 CRASHED = "cipherecho ended by an exception, which is a bug"
 """What is said of one that nobody thought of, and that ends the process."""
@@ -49,6 +46,9 @@ class Messages:
         # What is quoted in it may come from a plugin or its metadata.
         text = printable(text, _LONGEST_COMPLAINT)
         if self.in_json:
+            import logging  # not for those who have nothing to complain of
+
+            log = logging.getLogger("cipherecho")
             log.error("%s", text)
             return
         line = f"cipherecho: {text}"
@@ -56,12 +56,17 @@ class Messages:
             from cipherecho.host.log.form import is_journal, prioritised
 
             if is_journal(2, os.environ):
+                import logging
+
                 line = prioritised(line, logging.ERROR)
         with suppress(OSError):  # then nobody is there to read it
             click.echo(line, err=True)
 
     def crash(self) -> None:
         """Tell of the exception that is being handled, with its traceback; only in JSON."""
+        import logging
+
+        log = logging.getLogger("cipherecho")
         log.critical(CRASHED, exc_info=True)
 
 

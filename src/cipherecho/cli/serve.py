@@ -13,14 +13,14 @@ from cipherecho.cli.configuration.layers import Configuration
 from cipherecho.cli.configuration.problems import SettingsError
 from cipherecho.cli.configuration.toml_file import SettingsFile
 from cipherecho.cli.messages import CRASHED
-from cipherecho.host.log.stderr import LogFormat, logging_to_stderr
+from cipherecho.host.log.stderr import logging_to_stderr
 from cipherecho.host.log.writer import NoThreadError
-from cipherecho.host.process import ciphers_in_sandbox, run
-from cipherecho.host.sandbox.confinement import Sandbox
+from cipherecho.host.process import Callbacks, ciphers_in_sandbox, run
 from cipherecho.host.signals import Signals
 from cipherecho.service_manager.environment import VariableError
 from cipherecho.settings.endpoint import Endpoint
 from cipherecho.settings.file_contents import has_changed
+from cipherecho.settings.process import LogFormat, Sandbox
 
 __all__ = ["check_ciphers", "serve_command"]
 
@@ -35,32 +35,23 @@ def serve_command(configuration: Configuration, signals: Signals) -> int:
       SettingsError: what a service manager has set in the environment makes no sense, or a
         cipher can't be made in the sandbox.
     """
-    form = LogFormat(configuration.log_format)
+    settings = configuration.process
     stdout = None if sys.stdout is None else sys.stdout.fileno()
-    announce = partial(_announce, stdout, form)
+    announce = partial(_announce, stdout, settings.log_format)
     with (
         redirect_stdout(sys.stderr),  # a plugin may print, but not there
-        logging_to_stderr(configuration.log_level, form) as written,
+        logging_to_stderr(settings.log_level, settings.log_format) as written,
     ):
         for warning in configuration.warnings:
             log.warning("%(warning)s", {"warning": warning})
         try:
-            return run(
-                configuration.listeners,
-                configuration.ciphers,
-                signals,
-                certificates=configuration.certificates,
-                max_buffered=configuration.max_buffered,
-                express=configuration.express,
-                announce=announce,
-                metrics=configuration.metrics,
-                drain_delay=configuration.drain_delay,
-                sandbox=configuration.sandbox,
-                loading=configuration.loading,
+            callbacks = Callbacks(
+                announce,
                 threads_paused=written.paused,
                 records_lost=written.lost,
                 look_again=partial(_look_again, configuration.settings_file),
             )
+            return run(configuration.plan, settings, callbacks, signals)
         except VariableError as error:
             raise SettingsError([str(error)]) from error
         except (OSError, SettingsError, SelectionError):
@@ -86,8 +77,9 @@ def check_ciphers(configuration: Configuration) -> None:
     Raises:
       SettingsError: they can't be made.
     """
-    if configuration.sandbox is not Sandbox.OFF:
-        ciphers_in_sandbox(configuration.ciphers, configuration.sandbox, configuration.loading)
+    sandbox = configuration.process.sandbox
+    if sandbox is not Sandbox.OFF:
+        ciphers_in_sandbox(configuration.plan, sandbox)
 
 
 def _look_again(file: SettingsFile | None) -> None:

@@ -14,10 +14,9 @@ from collections.abc import Hashable
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
-__all__ = ["MOST_BUFFERED", "SMALL_BYTES", "Buffers", "least_buffered"]
+from cipherecho.settings.process import ProcessSettings
 
-MOST_BUFFERED = 64 << 20
-"""The bound if nothing else is said: a thousand lines of 64 KiB that have begun."""
+__all__ = ["SMALL_BYTES", "Buffers", "least_buffered"]
 
 SMALL_BYTES = 1024
 """Who holds no more than this is not counted: it is a part of what a connection costs anyway.
@@ -64,7 +63,7 @@ class Buffers:
       most: the bound in bytes, inclusive.
     """
 
-    def __init__(self, most: int = MOST_BUFFERED) -> None:
+    def __init__(self, most: int = ProcessSettings.max_buffered) -> None:
         self.most = most
         self.bytes = 0
         """How many there are now."""

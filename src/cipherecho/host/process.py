@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 
 import trio
 
@@ -16,8 +16,9 @@ from cipherecho.cipher import Cipher
 from cipherecho.connections.buffers import Buffers
 from cipherecho.connections.counters import Counters
 from cipherecho.host.memory import raise_mmap_threshold
+from cipherecho.host.plan import Plan
 from cipherecho.host.sandbox.companion import companions
-from cipherecho.host.sandbox.confinement import Loading, Sandbox, confine, confine_loading
+from cipherecho.host.sandbox.confinement import confine, confine_loading
 from cipherecho.host.sandbox.reader import reader
 from cipherecho.host.signals import Signals
 from cipherecho.network.certificates import Certificates, PemFiles, TlsError
@@ -28,10 +29,9 @@ from cipherecho.server.serving import serve
 from cipherecho.service_manager.notifications import ServiceManager
 from cipherecho.settings.endpoint import Endpoint
 from cipherecho.settings.file_contents import Contents
-from cipherecho.settings.listener import Listener
-from cipherecho.settings.tls import TlsSettings
+from cipherecho.settings.process import ProcessSettings, Sandbox
 
-__all__ = ["ciphers_in_sandbox", "run"]
+__all__ = ["Callbacks", "ciphers_in_sandbox", "run"]
 
 log = logging.getLogger("cipherecho")
 
@@ -46,94 +46,55 @@ _SWITCH_INTERVAL_SECONDS = 0.0002
 _TERMINAL_SECONDS = 2.0
 
 
-def run(
-    listeners: Sequence[Listener],
-    ciphers: Callable[[], Sequence[Cipher]],
-    signals: Signals,
-    *,
-    certificates: Mapping[TlsSettings, Certificates] = MappingProxyType({}),
-    max_buffered: int,
-    express: bool,
-    announce: Callable[[str, Endpoint], None],
-    metrics: Endpoint | None = None,
-    drain_delay: float = 0,
-    sandbox: Sandbox = Sandbox.OFF,
-    loading: Loading = Loading(),  # noqa: B008 (it can't be changed)
-    threads_paused: Callable[[], AbstractContextManager[None]] = nullcontext,
-    records_lost: Callable[[], int] = lambda: 0,
-    look_again: Callable[[], None] = lambda: None,
-) -> int:
-    """Serve all of `listeners` until signals end it, and return the exit status.
+@dataclass(frozen=True)
+class Callbacks:
+    """What the process tells and asks the program that runs it."""
+
+    announce: Callable[[str, Endpoint], None] = lambda what, endpoint: None
+    """Called with "listening" and each endpoint, once clients can connect to all of them, and
+    with "metrics" and where those are."""
+    threads_paused: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Returns a context in which the program has no threads.  It is entered for the sandbox:
+    threads that are started afterwards are in it, those that were there before are not."""
+    records_lost: Callable[[], int] = lambda: 0
+    """Returns how many records did not get into the log, for metrics."""
+    look_again: Callable[[], None] = lambda: None
+    """Called in a thread by each reload, for what the program has to say to it."""
+
+
+def run(plan: Plan, settings: ProcessSettings, callbacks: Callbacks, signals: Signals) -> int:
+    """Serve all listeners of `plan` until signals end it, and return the exit status.
 
     The first SIGTERM or SIGINT shuts the server down in order, and the status is 0.  A
     second one ends them at once, and the status is 128 plus the signal's number.  SIGHUP
     has certificates read again; when the terminal was closed that the process was started
     from, it shuts the server down like SIGTERM.
 
-    Args:
-      listeners: where clients are served, and how.  If they want more connections together
-        than the process may have descriptors, each gets its share.
-      ciphers: returns the cipher of each listener.  It is called once, when listeners are open
-        and the process has confined itself, so that no plugin is imported before that.
-      signals: are handled already, and passed on to the server once there are ciphers.
-      certificates: what the files of each listener's TLS settings have.
-      max_buffered: what the connections of all listeners together may hold in memory, in
-        bytes; see :class:`~cipherecho.connections.buffers.Buffers`.
-      express: as in :func:`~cipherecho.server.serving.serve`.
-      announce: called with "listening" and each endpoint, once clients can connect to all of
-        them, and with "metrics" and where those are.
-      metrics: where to serve metrics and probes, until all listeners have ended.
-      drain_delay: for how many seconds `/readyz` says no, after the first signal, before
-        the listeners stop accepting.
-      sandbox: whether the process confines itself before `ciphers` is called, and further
-        before the first client is served; see :mod:`cipherecho.host.sandbox.confinement`.
-      loading: what `ciphers` reads in the sandbox.
-      threads_paused: returns a context in which the caller has no threads.  It is entered
-        for the sandbox: what is started afterwards is in it, what was there before is not.
-      records_lost: returns how many records did not get into the log, for metrics.
-      look_again: called in a thread by each reload, for what the caller has to say to it.
+    The `signals` are handled already; they are passed on to the server once there are ciphers,
+    which is when listeners are open and the process has confined itself.
 
     Raises:
       ListenError: the system refuses one of the endpoints; none is announced then.
       SandboxError: the system can't confine the process as it is required.
       VariableError: what a service manager has set in the environment makes no sense.
-      Exception: whatever `ciphers` raises.
+      Exception: whatever ``plan.ciphers`` raises.
     """
     raise_mmap_threshold()
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     with ServiceManager() as manager:
-        process = _Process(
-            listeners,
-            ciphers,
-            signals,
-            certificates,
-            Buffers(max_buffered),
-            express,
-            announce,
-            metrics,
-            drain_delay,
-            sandbox,
-            loading,
-            threads_paused,
-            records_lost,
-            look_again,
-            manager,
-        )
-        return trio.run(process.run)
+        return trio.run(_Process(plan, settings, callbacks, signals, manager).run)
 
 
-def ciphers_in_sandbox(
-    ciphers: Callable[[], Sequence[Cipher]], sandbox: Sandbox, loading: Loading
-) -> Sequence[Cipher]:
-    """Return what `ciphers` returns, from a process that has confined itself before, for good.
+def ciphers_in_sandbox(plan: Plan, sandbox: Sandbox) -> Sequence[Cipher]:
+    """Return the ciphers, from a process that has confined itself before, for good.
 
     Raises:
       SandboxError: the system can't confine it as it is required.
-      Exception: whatever `ciphers` raises.
+      Exception: whatever ``plan.ciphers`` raises.
     """
-    with companions(loading.companions):
-        trio.run(confine_loading, sandbox, loading)
-        return ciphers()
+    with companions(plan.loading.companions):
+        trio.run(confine_loading, sandbox, plan.loading)
+        return plan.ciphers()
 
 
 class _Process:
@@ -141,39 +102,21 @@ class _Process:
 
     def __init__(
         self,
-        listeners: Sequence[Listener],
-        ciphers: Callable[[], Sequence[Cipher]],
+        plan: Plan,
+        settings: ProcessSettings,
+        callbacks: Callbacks,
         signals: Signals,
-        certificates: Mapping[TlsSettings, Certificates],
-        buffers: Buffers,
-        express: bool,
-        announce: Callable[[str, Endpoint], None],
-        metrics: Endpoint | None,
-        drain_delay: float,
-        sandbox: Sandbox,
-        loading: Loading,
-        threads_paused: Callable[[], AbstractContextManager[None]],
-        records_lost: Callable[[], int],
-        look_again: Callable[[], None],
         manager: ServiceManager,
     ) -> None:
-        self._listeners = listeners
-        self._make_ciphers = ciphers
+        self._plan = plan
+        self._settings = settings
+        self._callbacks = callbacks
         self._signals = signals
-        self._certificates: Sequence[Certificates | None] = [
-            None if one.tls is None else certificates[one.tls] for one in listeners
-        ]
-        self._buffers = buffers
-        self._express = express
-        self._announce = announce
-        self._metrics = metrics
-        self._drain_delay = drain_delay
-        self._sandbox = sandbox
-        self._loading = loading
-        self._threads_paused = threads_paused
-        self._records_lost = records_lost
-        self._look_again = look_again
         self._manager = manager
+        self._certificates: Sequence[Certificates | None] = [
+            None if one.tls is None else plan.certificates[one.tls] for one in plan.listeners
+        ]
+        self._buffers = Buffers(settings.max_buffered)
         # From outside of the sandbox, if there is one.
         self._read: Callable[[Path], Contents] | None = None
         self._ready = False
@@ -198,9 +141,11 @@ class _Process:
 
             entrances = [
                 await opened(listener.endpoints, certificates)
-                for listener, certificates in zip(self._listeners, self._certificates, strict=True)
+                for listener, certificates in zip(
+                    self._plan.listeners, self._certificates, strict=True
+                )
             ]
-            watching = await opened([self._metrics] if self._metrics else [])
+            watching = await opened([self._settings.metrics] if self._settings.metrics else [])
             ciphers = await self._ciphers(stack)
             # Not before: a plugin may take long to be loaded, and nobody is served yet.
             self._heed_signals()
@@ -212,7 +157,7 @@ class _Process:
                     await self._watch(nursery, watching)
                 nursery.start_soon(self._manager.feed_watchdog)
                 for endpoint in endpoints:
-                    self._announce("listening", endpoint)
+                    self._callbacks.announce("listening", endpoint)
                 self._ready = True
                 self._manager.ready()
                 nursery.start_soon(self._reload_when_asked)
@@ -242,19 +187,19 @@ class _Process:
 
         Files are then read from outside of it, until `stack` closes.
         """
-        if self._sandbox is Sandbox.OFF:
-            return self._make_ciphers()
-        if self._metrics:
+        if self._settings.sandbox is Sandbox.OFF:
+            return self._plan.ciphers()
+        if self._settings.metrics:
             # Modules may be read later, but not the system's libraries that some need.
             import cipherecho.host.monitoring  # noqa: F401
         if renewable := list(self._renewable()):
             self._read = stack.enter_context(reader(renewable)).read
-        with companions(self._loading.companions):
-            with self._threads_paused():
-                await confine_loading(self._sandbox, self._loading)
-            ciphers = self._make_ciphers()
-        with self._threads_paused():
-            await confine(self._sandbox, again=True)
+        with companions(self._plan.loading.companions):
+            with self._callbacks.threads_paused():
+                await confine_loading(self._settings.sandbox, self._plan.loading)
+            ciphers = self._plan.ciphers()
+        with self._callbacks.threads_paused():
+            await confine(self._settings.sandbox, again=True)
         return ciphers
 
     def _renewable(self) -> Iterator[Path]:
@@ -273,10 +218,12 @@ class _Process:
         """Run all listeners; when they have shut down, the rest need not go on."""
         endpoints: list[Endpoint] = []
         capacity = Capacity(
-            [listener.limits.max_connections for listener in self._listeners], raise_limit=True
+            [listener.limits.max_connections for listener in self._plan.listeners], raise_limit=True
         )
         async with trio.open_nursery() as serving:
-            for listener, cipher, sockets in zip(self._listeners, ciphers, entrances, strict=True):
+            for listener, cipher, sockets in zip(
+                self._plan.listeners, ciphers, entrances, strict=True
+            ):
                 counters = Counters()
                 theirs = await serving.start(
                     partial(
@@ -287,7 +234,7 @@ class _Process:
                         reply=listener.reply,
                         reset=listener.reset,
                         proxies=listener.proxies,
-                        express=self._express,
+                        express=self._settings.express,
                         log_empty=listener.log_empty,
                         counters=counters,
                         buffers=self._buffers,
@@ -318,18 +265,18 @@ class _Process:
             listeners,
             watched,
             ready=lambda: self._ready,
-            records_lost=self._records_lost,
+            records_lost=self._callbacks.records_lost,
             buffers=self._buffers,
         )
         for endpoint in await nursery.start(serving):
-            self._announce("metrics", endpoint)
+            self._callbacks.announce("metrics", endpoint)
 
     async def _until_stopped_at_once(self) -> None:
         """Shut down in order when that is asked for; return when it has to be at once."""
         await self._stop_asked.wait()
         self._ready = False
         self._manager.stopping()
-        with trio.move_on_after(self._drain_delay):
+        with trio.move_on_after(self._settings.drain_delay):
             await self._stop_at_once_asked.wait()
         self._shutdown.set()
         await self._stop_at_once_asked.wait()
@@ -392,7 +339,7 @@ class _Process:
             log.error("the certificates in use are kept: %(problem)s", {"problem": problem})
         if loaded:
             log.info("certificates reloaded: new connections get them")
-        await trio.to_thread.run_sync(self._look_again, abandon_on_cancel=True)
+        await trio.to_thread.run_sync(self._callbacks.look_again, abandon_on_cancel=True)
         self._warn_of_public_keys()
 
     def _warn_of_public_keys(self) -> None:

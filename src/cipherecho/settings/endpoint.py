@@ -5,7 +5,6 @@ Pure: names are not resolved here, and no socket is opened.
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -158,7 +157,9 @@ def parse_endpoint(text: str) -> Endpoint:
     if not slashes:
         scheme, rest = "tcp", f"127.0.0.1:{text}" if _is_number(text) else text
     if scheme not in _SCHEMES:
-        near = [_OTHER_NAMES.get(scheme, ""), *difflib.get_close_matches(scheme, _SCHEMES, n=1)]
+        from difflib import get_close_matches  # not for those who write it right
+
+        near = [_OTHER_NAMES.get(scheme, ""), *get_close_matches(scheme, _SCHEMES, n=1)]
         meant = next(filter(None, near), None)
         hint = f"did you mean {meant}://?" if meant else f"expected {_FORMS}"
         raise EndpointError(text, f"unknown scheme {scheme!r}; {hint}")

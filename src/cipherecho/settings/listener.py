@@ -6,25 +6,70 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cipherecho.session import ReplyMode, StateScope
+from cipherecho.settings.declaration import PEER, URL, Heading, Words, option
 from cipherecho.settings.endpoint import Endpoint
 from cipherecho.settings.limits import Limits
 from cipherecho.settings.tls import TlsSettings
 from cipherecho.settings.trusted_proxies import TrustedProxies
 
-__all__ = ["Listener"]
+__all__ = ["DEFAULT_ENDPOINT", "Listener"]
+
+DEFAULT_ENDPOINT = "tcp://127.0.0.1:8013"
+"""Where clients are served if nothing says where."""
 
 
 @dataclass(frozen=True)
 class Listener:
     """What a cipher is served with at some endpoints; one process may have several listeners."""
 
-    endpoints: Sequence[Endpoint]
+    endpoints: Sequence[Endpoint] = field(
+        metadata=option(
+            "tcp://HOST:PORT, tls://HOST:PORT, unix:///PATH, fd://N, vsock://CID:PORT, "
+            "HOST:PORT, or PORT on 127.0.0.1; port 0 picks a free one. Repeat it to listen at "
+            "several.",
+            URL,
+            under=Heading.LISTENING,
+            name="listen",
+            default=(DEFAULT_ENDPOINT,),
+            repeatable=True,
+        )
+    )
     limits: Limits = field(default_factory=Limits)
-    reply: ReplyMode = ReplyMode.BOTH
-    reset: StateScope = StateScope.CONNECTION
+    reply: ReplyMode = field(
+        default=ReplyMode.BOTH,
+        metadata=option(
+            "Send each line followed by its ciphertext, or the ciphertext alone.",
+            Words(ReplyMode.BOTH, ReplyMode.CIPHER),
+            under=Heading.SERVED,
+        ),
+    )
+    reset: StateScope = field(
+        default=StateScope.CONNECTION,
+        metadata=option(
+            "Reset the state of the cipher for each connection, or for each line.",
+            under=Heading.SERVED,
+        ),
+    )
     tls: TlsSettings | None = None
     """Needed by endpoints that ask for TLS."""
-    proxies: TrustedProxies = field(default_factory=TrustedProxies)
+    proxies: TrustedProxies = field(
+        default_factory=TrustedProxies,
+        metadata=option(
+            "Require a PROXY header from these peers: a network, an address, or 'unix' for all "
+            "on Unix sockets. Repeat it for several.",
+            PEER,
+            under=Heading.LISTENING,
+            name="proxy-from",
+            default=(),
+            repeatable=True,
+        ),
+    )
     """From whom a PROXY header is required."""
-    log_empty: bool = False
+    log_empty: bool = field(
+        default=False,
+        metadata=option(
+            "Log connections on which no byte was sent, too: mostly the checks of load balancers.",
+            under=Heading.WATCHING,
+        ),
+    )
     """Whether a connection on which no byte went either way leaves a record."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+
+from cipherecho.settings.declaration import FILE, Heading, option
 
 __all__ = ["ClientAuth", "TlsSettings", "TlsVersion"]
 
@@ -27,13 +29,48 @@ class TlsVersion(StrEnum):
 class TlsSettings:
     """What the TLS endpoints of a listener need."""
 
-    certificate: Path
+    certificate: Path = field(
+        metadata=option(
+            "Server certificate chain (PEM). Required for tls://.",
+            FILE,
+            under=Heading.TLS,
+            name="tls-cert",
+        )
+    )
     """A PEM file: the server's certificate, then those between it and a root."""
-    key: Path | None = None
+    key: Path | None = field(
+        default=None,
+        metadata=option(
+            "Private key of the server (PEM, not encrypted), if it is not in the same file.",
+            FILE,
+            under=Heading.TLS,
+            name="tls-key",
+        ),
+    )
     """A PEM file with its key, not encrypted; None if that is in the same file."""
-    client_ca: Path | None = None
+    client_ca: Path | None = field(
+        default=None,
+        metadata=option(
+            "Ask clients for a certificate, which one of these authorities (PEM) must have issued.",
+            FILE,
+            under=Heading.TLS,
+            name="tls-client-ca",
+        ),
+    )
     """A PEM file with the roots of clients' certificates; None to ask for no certificate."""
-    client_auth: ClientAuth = ClientAuth.REQUIRED
+    client_auth: ClientAuth = field(
+        default=ClientAuth.REQUIRED,
+        metadata=option(
+            "Whether a client that is asked for a certificate must have one.",
+            under=Heading.TLS,
+            name="tls-client-auth",
+        ),
+    )
     """Whether a client may go without a certificate; ignored without `client_ca`."""
-    minimum: TlsVersion = TlsVersion.TLS_1_3
+    minimum: TlsVersion = field(
+        default=TlsVersion.TLS_1_3,
+        metadata=option(
+            "Oldest version of TLS that a client may use.", under=Heading.TLS, name="tls-min"
+        ),
+    )
     """The oldest version that a client may speak."""

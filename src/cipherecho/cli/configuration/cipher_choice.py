@@ -17,8 +17,7 @@ from cipherecho.ciphers.specification import (
     SpecificationError,
     parse,
 )
-from cipherecho.cli.configuration.option_types import Option, variable_of, word
-from cipherecho.session import StateScope
+from cipherecho.cli.configuration.option_types import Option, variable_of
 
 if TYPE_CHECKING:
     from cipherecho.ciphers.registry import Registry
@@ -68,14 +67,12 @@ def cipher_options(kind: type[Option] = Option) -> list[click.Parameter]:
             multiple=True,
             default=["rot13"],
             metavar="SPEC",
-            help="A cipher by name, with its options: caesar:5. Repeat it for a chain.",
+            help="Cipher by name, with its options: caesar:5. Repeat it for a chain.",
         ),
-        kind("--decrypt", is_flag=True, help="Undo the cipher, the last stage first."),
         kind(
-            "--reset",
-            type=word(*(reset.value for reset in StateScope)),
-            default=StateScope.CONNECTION.value,
-            help="Where the cipher's state starts afresh.",
+            "--decrypt",
+            is_flag=True,
+            help="Decrypt instead of encrypting, the last stage of a chain first.",
         ),
     ]
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,56 +22,49 @@ from cipherecho.cipher import Cipher
 from cipherecho.ciphers.specification import SelectionError
 from cipherecho.cli.configuration.cipher_choice import PLUGINS_VARIABLE, installed
 from cipherecho.cli.configuration.option_types import (
-    Number,
+    NumberType,
     Option,
-    Size,
-    Switch,
+    SizeType,
+    SwitchType,
     written_size,
 )
 from cipherecho.cli.configuration.problems import SettingsError
-from cipherecho.cli.configuration.server_options import DEFAULT_ENDPOINT, Refused
+from cipherecho.cli.configuration.server_options import Refused
 from cipherecho.cli.configuration.toml_file import LISTENER, SettingsFile, read_settings_file
 from cipherecho.cli.configuration.unread_variables import unread_variables
 from cipherecho.cli.program import Program
 from cipherecho.connections.buffers import least_buffered
 from cipherecho.host.extras import ExtraMissingError, require
-from cipherecho.host.sandbox.confinement import Loading, Sandbox
+from cipherecho.host.plan import Plan
+from cipherecho.host.sandbox.confinement import Loading
 from cipherecho.network.certificates import Certificates, PemFiles, TlsError
 from cipherecho.printable import printable, safe_text
 from cipherecho.service_manager.environment import VariableError
 from cipherecho.service_manager.inherited_sockets import inherited_sockets, why_not_activated
-from cipherecho.session import ReplyMode, StateScope
+from cipherecho.settings.declaration import declarations
 from cipherecho.settings.endpoint import Endpoint, FdEndpoint, parse_endpoint
 from cipherecho.settings.limits import Limits
-from cipherecho.settings.listener import Listener
-from cipherecho.settings.tls import ClientAuth, TlsSettings, TlsVersion
+from cipherecho.settings.listener import DEFAULT_ENDPOINT, Listener
+from cipherecho.settings.process import ProcessSettings, Sandbox
+from cipherecho.settings.tls import TlsSettings
 from cipherecho.settings.trusted_proxies import TrustedProxies
 
 __all__ = ["LISTENER_KEYS", "PROCESS_KEYS", "Configuration", "configuration_of"]
 
-_TLS_KEYS = ("tls-cert", "tls-key", "tls-client-ca", "tls-client-auth", "tls-min")
+_TLS_KEYS = tuple(one.name for one in declarations(TlsSettings))
 
 PROCESS_KEYS = (
-    "max-buffered",
-    "grace",
-    "drain-delay",
-    "log-level",
-    "log-format",
-    "metrics",
-    "no-express",
-    "sandbox",
+    *(one.name for one in declarations(Limits) if one.of_process),
+    *(one.name for one in declarations(ProcessSettings)),
 )
 """The keys of a file that can't stand in a listener's table."""
 
 LISTENER_KEYS = (
     "cipher",
     "decrypt",
-    "reset",
-    "reply",
-    *(one.name.replace("_", "-") for one in fields(Limits) if one.name != "grace"),
+    *(one.name for one in declarations(Listener) if one.name != "listen"),
     *_TLS_KEYS,
-    "proxy-from",
-    "log-empty",
+    *(one.name for one in declarations(Limits) if not one.of_process),
 )
 """The keys of a listener's table, but for ``url``, which is ``listen`` at the top."""
 
@@ -87,24 +81,10 @@ _TABLE = {key: key for key in LISTENER_KEYS} | {"url": "listen"}
 class Configuration:
     """What a process serves, and what it is told about itself."""
 
-    listeners: Sequence[Listener]
-    certificates: Mapping[TlsSettings, Certificates]
-    """What the files of each listener's TLS settings have."""
-    ciphers: Callable[[], Sequence[Cipher]]
-    """Returns the cipher of each listener. With a sandbox they are made then, in it, and
-    SettingsError has all that is wrong with them; else they are there."""
+    plan: Plan
+    process: ProcessSettings
     summary: str
     """What is served where, in lines for people, without keys."""
-    max_buffered: int
-    express: bool
-    log_level: str
-    log_format: str
-    metrics: Endpoint | None
-    drain_delay: float
-    """In seconds."""
-    sandbox: Sandbox
-    loading: Loading
-    """What `ciphers` reads."""
     settings_file: SettingsFile | None
     """Where settings came from, if they came from a file."""
     warnings: Sequence[str]
@@ -173,32 +153,23 @@ class _Assembly:
         self._use_form(self._merged(top)["log-format"].value)
         layers = [self._merged(top, table) for table in tables or [{}]]
         listeners = [self._listener(layer) for layer in layers]
-        process = self._merged(top)
-        self._refuse_little_room(process["max-buffered"], [one["max-line"] for one in layers])
-        sandbox = Sandbox(process["sandbox"].value)
-        ciphers, loading = self._ciphers_or_loading(sandbox, layers)
+        of_process = self._merged(top)
+        process = ProcessSettings(**_values(ProcessSettings, of_process))
+        self._refuse_little_room(of_process["max-buffered"], [one["max-line"] for one in layers])
+        ciphers, loading = self._ciphers_or_loading(process.sandbox, layers)
         self._refuse_duplicates(layers)
         if not self._problems:  # or a mistake elsewhere may be why nothing uses them
             self._refuse_unused_tls(listeners, [top, *tables, self._given])
-        if process["metrics"].value is not None:
-            self._require_metrics(process["metrics"].where)
+        if process.metrics is not None:
+            self._require_metrics(of_process["metrics"].where)
         if self._problems:
             # A variable that is not read may be why something is missing.
             warnings = [f"warning: {one}" for one in self._warnings]
             raise SettingsError(dict.fromkeys([*self._problems, *warnings]))
         return Configuration(
-            listeners,
-            self._certificates,
-            ciphers,
+            Plan(listeners, ciphers, self._certificates, loading),
+            process,
             "\n".join(map(_summary, listeners, layers)),
-            max_buffered=process["max-buffered"].value,
-            express=not process["no-express"].value,
-            log_level=process["log-level"].value,
-            log_format=process["log-format"].value,
-            metrics=process["metrics"].value,
-            drain_delay=process["drain-delay"].value,
-            sandbox=sandbox,
-            loading=loading,
             settings_file=self._file,
             warnings=list(dict.fromkeys(self._warnings)),
         )
@@ -305,15 +276,11 @@ class _Assembly:
         listen = settings["listen"]
         endpoints = listen.value if listen.where else self._endpoints_unasked()
         tls = self._tls(endpoints, settings)
-        limits = {one.name: settings[one.name.replace("_", "-")].value for one in fields(Limits)}
+        values = _values(Listener, settings)
         return Listener(
-            endpoints,
-            Limits(**limits),
-            ReplyMode(settings["reply"].value),
-            StateScope(settings["reset"].value),
-            tls,
-            TrustedProxies(settings["proxy-from"].value),
-            log_empty=settings["log-empty"].value,
+            **values | {"endpoints": endpoints, "proxies": TrustedProxies(values["proxies"])},
+            limits=Limits(**_values(Limits, settings)),
+            tls=tls,
         )
 
     def _endpoints_unasked(self) -> Sequence[Endpoint]:
@@ -381,27 +348,21 @@ class _Assembly:
         with_tls = next((one for one in endpoints if one.tls), None)
         if with_tls is None:
             return None
-        certificate, key, client_ca, client_auth, minimum = (settings[key] for key in _TLS_KEYS)
+        certificate, client_auth = settings["tls-cert"], settings["tls-client-auth"]
         if certificate.value is None:
             self._refuse(settings["listen"].where, f"{with_tls} needs a certificate: give tls-cert")
             return None
-        if client_auth.where and client_ca.value is None:
+        if client_auth.where and settings["tls-client-ca"].value is None:
             self._refuse(
                 client_auth.where, "no client is asked for a certificate: give tls-client-ca too"
             )
-        tls = TlsSettings(
-            certificate.value,
-            key.value,
-            client_ca.value,
-            ClientAuth(client_auth.value),
-            TlsVersion(minimum.value),
-        )
+        tls = TlsSettings(**_values(TlsSettings, settings))
         try:
             if tls not in self._certificates:
                 self._certificates[tls] = Certificates(tls, self._pem_files)
         except TlsError as error:
-            files = (certificate, key, client_ca)
-            where = next((one.where for one in files if one.value == error.path), "")
+            given = (settings[key] for key in _TLS_KEYS)
+            where = next((one.where for one in given if one.value == error.path), "")
             self._refuse(where, error)
             return None
         return tls
@@ -449,6 +410,19 @@ class _Assembly:
                 seen[plain] = where
 
 
+def _values(of: type, settings: _Layer) -> dict[str, Any]:
+    """Return what the fields of settings are given that declare an option."""
+    values = {}
+    for one in declarations(of):
+        value = settings[one.name].value
+        if isinstance(one.default, StrEnum):
+            value = type(one.default)(value)
+        elif isinstance(one.default, bool):
+            value = one.default != value  # a flag turns it around
+        values[one.attribute] = value
+    return values
+
+
 class _Kind(NamedTuple):
     """What the value of an option is in TOML."""
 
@@ -459,11 +433,11 @@ class _Kind(NamedTuple):
 def _kind(option: Option) -> _Kind:
     if option.is_flag:
         return _Kind((bool,), "true or false")
-    if isinstance(option.type, Size):
+    if isinstance(option.type, SizeType):
         return _Kind((int, float, str), option.type.expected)
-    if isinstance(option.type, Number):
+    if isinstance(option.type, NumberType):
         return _Kind((int, float), option.type.expected)
-    if isinstance(option.type, Switch):
+    if isinstance(option.type, SwitchType):
         return _Kind((bool, str), option.type.expected)
     return _Kind((str,), "text in quotes")
 

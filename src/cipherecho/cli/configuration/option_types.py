@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf, isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,18 @@ import click
 from click.core import ParameterSource
 
 from cipherecho.printable import printable, safe_text
+from cipherecho.settings.declaration import (
+    FILE,
+    METRICS_URL,
+    PEER,
+    SIZE,
+    URL,
+    Declaration,
+    Number,
+    Switch,
+    Value,
+    Words,
+)
 from cipherecho.settings.endpoint import (
     Endpoint,
     EndpointError,
@@ -25,20 +37,11 @@ if TYPE_CHECKING:
     from click.types import OptionHelpExtra
 
 __all__ = [
-    "COUNT",
-    "COUNT_OR_INF",
-    "DELAY",
-    "ENDPOINT",
-    "FILE",
-    "METRICS_ENDPOINT",
-    "PEERS",
-    "RATE",
-    "SECONDS",
-    "SIZE",
-    "Number",
+    "NumberType",
     "Option",
-    "Size",
-    "Switch",
+    "SizeType",
+    "SwitchType",
+    "declared_option",
     "variable_of",
     "word",
     "written_size",
@@ -61,7 +64,7 @@ class Option(click.Option):
         value = os.environ.get(str(self.envvar), "")
         if not value.strip():
             return None
-        return value if isinstance(self.type, _File) else value.strip()
+        return value if isinstance(self.type, FileType) else value.strip()
 
     def value_from_envvar(self, ctx: click.Context) -> Any:
         """Return what the variable has; a list of nothing but commas counts as not set."""
@@ -87,7 +90,7 @@ class Option(click.Option):
         extra = super().get_help_extra(ctx)
         if extra.get("default") == str(inf):
             extra["default"] = "no limit"
-        if isinstance(self.type, Size) and extra.get("default", "").isdigit():
+        if isinstance(self.type, SizeType) and extra.get("default", "").isdigit():
             extra["default"] = written_size(int(extra["default"]))
         return extra
 
@@ -123,7 +126,7 @@ class _EndpointType(_ListType):
             self.fail(str(error), param, ctx)
 
 
-class _MetricsEndpoint(_EndpointType):
+class _MetricsEndpointType(_EndpointType):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Endpoint:
@@ -133,7 +136,7 @@ class _MetricsEndpoint(_EndpointType):
         return endpoint
 
 
-class _Peers(_ListType):
+class _PeerType(_ListType):
     """A network, an address, or ``unix``: what a peer that must send a PROXY header has."""
 
     name = "cidr"
@@ -148,7 +151,7 @@ class _Peers(_ListType):
         return str(value)
 
 
-class _File(click.Path):
+class FileType(click.Path):
     """The path of a file, which is looked at by whoever needs it."""
 
     def __init__(self) -> None:
@@ -160,33 +163,39 @@ class _File(click.Path):
         return super().convert(value, param, ctx)
 
 
-class Number(click.ParamType):  # type: ignore[type-arg]
-    """A number that is more than 0, as every limit is, or perhaps 0 too.
+class NumberType(click.ParamType):  # type: ignore[type-arg]
+    """A number of the settings; `expected` tells people what it takes."""
 
-    `kind` makes it of text and of other numbers, and raises ValueError or OverflowError
-    for those it does not take; `expected` tells people what it takes.
-    """
-
-    def __init__(
-        self, name: str, kind: Callable[[Any], float], expected: str, *, zero: bool = False
-    ) -> None:
-        self.name = name
-        self.expected = expected
-        self._kind = kind
-        self._zero = zero
+    def __init__(self, number: Number) -> None:
+        self.name = number.metavar.lower()
+        self.expected = number.expected
+        self._number = number
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Return the number, or refuse it."""
         try:
-            number = self._kind(value)
+            number = self.read(value)
         except (ValueError, OverflowError):
             number = nan
-        if not (number > 0 or (self._zero and number == 0)):  # nor is NaN
+        if not self._number.allows(number):
             given = printable(safe_text(value, repr))
             self.fail(f"got {given}, expected {self.expected}{self.hint(value)}", param, ctx)
         return number
+
+    def read(self, value: Any) -> float:
+        """Return the number that a text or another number stands for; NaN for none.
+
+        Raises:
+          ValueError, OverflowError: none.
+        """
+        if self._number.infinite and str(value).strip().lower() == "inf":
+            return inf
+        if self._number.whole:
+            return _whole(value)
+        number = float(value)
+        return number if self._number.infinite or isfinite(number) else nan
 
     def hint(self, value: Any) -> str:
         """Return what to type instead of a value that is refused, if that can be told."""
@@ -202,18 +211,26 @@ _UNITS = {"": 1, "b": 1} | {
 _SIZE = re.compile(r"\s*(?P<number>[0-9][0-9_]*)\s*(?P<unit>[a-z]*)\s*", re.IGNORECASE)
 
 
-class Size(Number):
+class SizeType(NumberType):
     """A number of bytes, 1 or more, perhaps with a unit, in small letters or capitals.
 
     ``64KiB``, ``64Ki`` and ``64K`` are 65,536 bytes.  kB and MB are refused, since they are
     powers of 1,000 for some and of 1,024 for others (Redis, PostgreSQL).
 
-    >>> SIZE.convert("1 MiB", None, None), SIZE.convert(1000, None, None)
+    >>> SizeType().convert("1 MiB", None, None), SizeType().convert(1000, None, None)
     (1048576, 1000)
     """
 
     def __init__(self) -> None:
-        super().__init__("size", _bytes, "bytes, 1 or more, as in 65536, 64KiB or 1MiB")
+        super().__init__(SIZE)
+
+    def read(self, value: Any) -> float:
+        """Return the number of bytes that a text or a number stands for; NaN for none."""
+        if not isinstance(value, str):
+            return _whole(value)
+        parts = _SIZE.fullmatch(value)
+        factor = _UNITS.get(parts["unit"].lower()) if parts else None
+        return int(parts["number"]) * factor if parts and factor else nan
 
     def hint(self, value: Any) -> str:
         """Return what can be meant by kB and its like."""
@@ -226,14 +243,6 @@ class Size(Number):
             f"; {parts['unit']} may be {1000**power:,} or {1024**power:,}: type "
             f"{parts['number']}{letter}iB or {parts['number']}{'000' * power}"
         )
-
-
-def _bytes(value: Any) -> float:
-    if not isinstance(value, str):
-        return _whole(value)
-    parts = _SIZE.fullmatch(value)
-    factor = _UNITS.get(parts["unit"].lower()) if parts else None
-    return int(parts["number"]) * factor if parts and factor else nan
 
 
 def written_size(size: int) -> str:
@@ -253,21 +262,12 @@ def _whole(value: Any) -> float:
     return nan if isinstance(value, float) and not value.is_integer() else int(value)
 
 
-def _whole_or_inf(value: Any) -> float:
-    return inf if str(value).strip().lower() == "inf" else _whole(value)
-
-
-def _finite(value: Any) -> float:
-    number = float(value)
-    return number if isfinite(number) else nan
-
-
 def word(*words: str) -> click.Choice[str]:
     """Return the type of an option that is one of some words, in small letters or capitals."""
-    return click.Choice(words, case_sensitive=False)
+    return click.Choice([str(one) for one in words], case_sensitive=False)
 
 
-class Switch(click.ParamType):  # type: ignore[type-arg]
+class SwitchType(click.ParamType):  # type: ignore[type-arg]
     """True or false, or a word for more than that; its values are "on", "off" and the word.
 
     `expected` tells people what it takes.
@@ -289,13 +289,45 @@ class Switch(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"got {value!r}, expected {self.expected}", param, ctx)
 
 
-COUNT = Number("count", _whole, "a whole number, 1 or more")
-COUNT_OR_INF = Number("count", _whole_or_inf, "a whole number, 1 or more ('inf' for no limit)")
-DELAY = Number("seconds", _finite, "seconds, 0 or more", zero=True)
-ENDPOINT = _EndpointType()
-FILE = _File()
-METRICS_ENDPOINT = _MetricsEndpoint()
-PEERS = _Peers()
-RATE = Number("rate", float, "connections a second, more than 0 ('inf' for no limit)")
-SECONDS = Number("seconds", float, "seconds, more than 0 ('inf' for ever)")
-SIZE = Size()
+_TYPES: Mapping[Value, Callable[[], click.ParamType]] = {  # type: ignore[type-arg]
+    FILE: FileType,
+    METRICS_URL: _MetricsEndpointType,
+    PEER: _PeerType,
+    SIZE: SizeType,
+    URL: _EndpointType,
+}
+
+
+def type_of(value: Value) -> click.ParamType:  # type: ignore[type-arg]
+    """Return what reads a value of the settings."""
+    if value in _TYPES:
+        return _TYPES[value]()
+    match value:
+        case Words(words=words):
+            return word(*words)
+        case Switch(more=more):
+            return SwitchType(str(more))
+        case Number():
+            return NumberType(value)
+    raise TypeError(f"nothing reads {value!r}")
+
+
+def declared_option(declaration: Declaration, kind: type[Option] = Option) -> Option:
+    """Return the option of the command line that a field of the settings declares."""
+    attributes: dict[str, Any] = {"help": declaration.help, "multiple": declaration.repeatable}
+    default = declaration.default
+    match declaration.value:
+        case None:  # a flag turns its default around
+            return kind(f"--{declaration.name}", is_flag=True, **attributes)
+        case Switch():
+            attributes |= {"is_flag": False, "flag_value": "on"}
+            default = "false"
+        case Words():
+            default = str(default)
+    return kind(
+        f"--{declaration.name}",
+        type=type_of(declaration.value),
+        default=default,
+        metavar=declaration.value.metavar or None,
+        **attributes,
+    )

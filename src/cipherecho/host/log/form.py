@@ -13,13 +13,14 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from enum import Enum, StrEnum
+from enum import Enum
 from functools import lru_cache
 from math import isfinite
 
 from cipherecho.printable import printable, safe_text
+from cipherecho.settings.process import LogFormat
 
-__all__ = ["OURS", "LogFormat", "formatter_for", "is_journal", "prioritised"]
+__all__ = ["OURS", "formatter_for", "is_journal", "prioritised"]
 
 OURS = "cipherecho"
 """The name of the logger that all of our records come from."""
@@ -29,17 +30,6 @@ _LONGEST_TEXT = 1000
 
 # Of a traceback, from its begin and from its end: a plugin can make one of any length.
 _MOST_LINES = 100
-
-
-class LogFormat(StrEnum):
-    """What a record looks like."""
-
-    TEXT = "text"
-    """A line for people, with ``name=value`` for what machines may look for."""
-    JSON = "json"
-    """A line that is a JSON object, in ASCII: ``time`` (RFC 3339, UTC), ``level``,
-    ``message``, the record's own fields, and ``traceback`` if there is one.  What another
-    package logs has its name as ``logger``."""
 
 
 def formatter_for(

@@ -9,11 +9,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from cipherecho.host.log.form import OURS, LogFormat, formatter_for
+from cipherecho.host.log.form import OURS, formatter_for
 from cipherecho.host.log.uncaught import uncaught_logged
 from cipherecho.host.log.writer import LineQueue, LineWriter
+from cipherecho.settings.process import LogFormat
 
-__all__ = ["Log", "LogFormat", "logging_at_once", "logging_to_stderr"]
+__all__ = ["Log", "logging_at_once", "logging_to_stderr"]
 
 # How long a record that is written at once may take.
 _PATIENCE_SECONDS = 1.0

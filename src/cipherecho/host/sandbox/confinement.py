@@ -18,7 +18,6 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
@@ -33,10 +32,10 @@ from cipherecho.host.sandbox.landlock import (
     version,
 )
 from cipherecho.host.sandbox.links import linked_from
+from cipherecho.settings.process import Sandbox
 
 __all__ = [
     "Loading",
-    "Sandbox",
     "SandboxError",
     "confine",
     "confine_companion",
@@ -47,17 +46,6 @@ __all__ = [
 ]
 
 log = logging.getLogger("cipherecho")
-
-
-class Sandbox(StrEnum):
-    """How much of the sandbox there has to be."""
-
-    OFF = "off"
-    """Nothing: the process may do what its user may."""
-    ON = "on"
-    """What the system has of it."""
-    REQUIRE = "require"
-    """All that a server is promised, or it does not start."""
 
 
 class SandboxError(OSError):

@@ -1,0 +1,132 @@
+"""What the process is told about itself, whatever it serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from cipherecho.settings.declaration import (
+    DELAY,
+    METRICS_URL,
+    SIZE,
+    Heading,
+    Switch,
+    check_numbers,
+    option,
+)
+from cipherecho.settings.endpoint import Endpoint
+
+__all__ = ["LogFormat", "LogLevel", "ProcessSettings", "Sandbox"]
+
+
+class LogLevel(StrEnum):
+    """How severe a record has to be to get into the log."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """What a record looks like."""
+
+    TEXT = "text"
+    """A line for people, with ``name=value`` for what machines may look for."""
+    JSON = "json"
+    """A line that is a JSON object, in ASCII: ``time`` (RFC 3339, UTC), ``level``,
+    ``message``, the record's own fields, and ``traceback`` if there is one.  What another
+    package logs has its name as ``logger``."""
+
+
+class Sandbox(StrEnum):
+    """How much of the sandbox there has to be."""
+
+    OFF = "off"
+    """Nothing: the process may do what its user may."""
+    ON = "on"
+    """What the system has of it."""
+    REQUIRE = "require"
+    """All that a server is promised, or it does not start."""
+
+
+@dataclass(frozen=True)
+class ProcessSettings:
+    """What one process has once, however many listeners it has.
+
+    Raises:
+      ValueError: a number is too small.
+    """
+
+    max_buffered: int = field(
+        default=64 << 20,
+        metadata=option(
+            "Memory that all clients together may hold, in lines that have not ended and replies "
+            "that they have not read. Beyond it, those that hold most are closed.",
+            SIZE,
+        ),
+    )
+    """In bytes, inclusive: a thousand lines of 64 KiB that have begun."""
+
+    log_level: LogLevel = field(
+        default=LogLevel.INFO,
+        metadata=option(
+            "Log messages of this level and above, on standard error.",
+            under=Heading.WATCHING,
+        ),
+    )
+
+    log_format: LogFormat = field(
+        default=LogFormat.TEXT,
+        metadata=option(
+            "Log lines for people, or JSON for machines.",
+            under=Heading.WATCHING,
+        ),
+    )
+
+    metrics: Endpoint | None = field(
+        default=None,
+        metadata=option(
+            "Serve /metrics, /livez and /readyz over HTTP, at tcp://HOST:PORT or unix:///PATH.",
+            METRICS_URL,
+            under=Heading.WATCHING,
+        ),
+    )
+    """Served until all listeners have ended."""
+
+    drain_delay: float = field(
+        default=0,
+        metadata=option(
+            "How long /readyz says no before a shutdown begins.",
+            DELAY,
+            under=Heading.PROCESS,
+        ),
+    )
+    """For how many seconds, after the first signal, listeners still accept."""
+
+    express: bool = field(
+        default=True,
+        metadata=option(
+            "Serve each connection in a task of its own; without this, one task serves all quiet "
+            "connections on Linux. Clients notice no difference but the speed.",
+            name="no-express",
+            under=Heading.PROCESS,
+        ),
+    )
+    """As in :func:`~cipherecho.server.serving.serve`."""
+
+    sandbox: Sandbox = field(
+        default=Sandbox.OFF,
+        metadata=option(
+            "Drop the rights to open files, to connect and to run programs before any plugin is "
+            "imported (Linux, Landlock). Log what can't be dropped; with --sandbox=require, don't "
+            "start then.",
+            Switch(Sandbox.REQUIRE),
+            under=Heading.PROCESS,
+        ),
+    )
+    """Whether the process confines itself before there are ciphers, and further before the
+    first client is served; see :mod:`cipherecho.host.sandbox.confinement`."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
