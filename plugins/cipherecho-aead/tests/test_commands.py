@@ -137,7 +137,7 @@ def test_new_key_says_what_to_run_next(
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.read_bytes().strip() not in ended.stdout
     first, command = ended.stdout.decode().splitlines()
-    assert first == f"wrote a new key to {name}, which you alone can read; now run:"
+    assert first == f"wrote a new key to {name}, which only you can read; now run:"
     # It is one.
     *program, specification = shlex.split(command)
     assert program == ["cipherecho", "--cipher"]

@@ -6,13 +6,12 @@ import os
 import sys
 from typing import NoReturn
 
-import click
-
 from cipherecho.ciphers.specification import SelectionError
 from cipherecho.cli.configuration.problems import SettingsError
 from cipherecho.cli.messages import Messages, form_asked_for
 from cipherecho.cli.program import Program
 from cipherecho.cli.root import COMMANDS, root
+from cipherecho.commands import end, exit_status
 from cipherecho.host.signals import Signals
 
 __all__ = ["run_command_line"]
@@ -24,17 +23,7 @@ def run_command_line(signals: Signals) -> NoReturn:
     `signals` are handled; a command that does not serve releases them.
     """
     messages = Messages()
-    status = _run(Program(signals, messages))
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError as error:
-        # What is left in its buffer would fail once more at exit, with a traceback.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if status == 0 and not isinstance(error, BrokenPipeError):
-            messages.complain(str(error.strerror))
-            status = 1
-    sys.exit(status)
+    end(_run(Program(signals, messages)), messages.complain)
 
 
 def _run(program: Program) -> int:
@@ -42,30 +31,22 @@ def _run(program: Program) -> int:
     try:
         _open_standard_descriptors()
         messages.use(form_asked_for(sys.argv[1:], os.environ, COMMANDS))
-        # Click returns the status of its own exits (--help), and of ours.
-        status = root.main(prog_name="cipherecho", standalone_mode=False, obj=program)
-    except (click.UsageError, SelectionError) as error:
-        text = error.format_message() if isinstance(error, click.UsageError) else str(error)
-        messages.complain(text)
+        return exit_status(
+            lambda: root.main(prog_name="cipherecho", standalone_mode=False, obj=program),
+            messages.complain,
+        )
+    except SelectionError as error:
+        messages.complain(str(error))
         return 2
     except SettingsError as error:
         for problem in error.problems:
             messages.complain(problem)
         return 2
-    except BrokenPipeError:
-        return 0  # whoever reads has seen enough
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        messages.complain(where + (error.strerror or str(error)))
-        return 1
-    except (click.Abort, KeyboardInterrupt):
-        return 128 + 2
     except Exception:
         if not messages.in_json:
             raise
         messages.crash()
         return 1
-    return status if isinstance(status, int) else 0
 
 
 def _open_standard_descriptors() -> None:

@@ -13,14 +13,13 @@ from itertools import pairwise
 
 import click
 
+from cipherecho.commands import LONGEST_COMPLAINT
 from cipherecho.printable import printable
 
 __all__ = ["CRASHED", "Messages", "form_asked_for"]
 
 CRASHED = "cipherecho ended by an exception, which is a bug"
 """What is said of one that nobody thought of, and that ends the process."""
-
-_LONGEST_COMPLAINT = 1000
 
 
 class Messages:
@@ -44,7 +43,7 @@ class Messages:
     def complain(self, text: str) -> None:
         """Say why something can't be done."""
         # What is quoted in it may come from a plugin or its metadata.
-        text = printable(text, _LONGEST_COMPLAINT)
+        text = printable(text, LONGEST_COMPLAINT)
         if self.in_json:
             import logging  # not for those who have nothing to complain of
 
