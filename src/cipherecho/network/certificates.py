@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import NoReturn
 
-from cipherecho.network.expiry import expiry
+from cipherecho.network.x509 import expiry
 from cipherecho.settings.file_contents import Contents, read_file
 from cipherecho.settings.tls import ClientAuth, TlsSettings, TlsVersion
 

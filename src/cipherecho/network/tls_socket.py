@@ -16,7 +16,7 @@ import socket as plain
 import ssl
 from contextlib import suppress
 
-from cipherecho.network.certificate_holder import holder
+from cipherecho.network.x509 import holder
 
 __all__ = ["RECORD_BYTES", "TlsSocket"]
 

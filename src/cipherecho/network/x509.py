@@ -1,18 +1,21 @@
-"""Whom a certificate is for, as far as it can be read.
+"""Whom a certificate is for, and when it expires, as far as that can be read.
 
-Python decodes the whole of a certificate or raises, and what is in one is the business of those
-who sign it: Latin-1 where ASCII should be, or a list where a text is expected.  OpenSSL has
-verified what is read here; only what a name in the log needs is looked at.
+Python's ssl module tells neither of a server's own certificate.  Of a client's it decodes the
+whole or raises, as libraries do, and what is in one is the business of those who sign it: Latin-1
+where ASCII should be, or a list where a text is expected.  OpenSSL has verified what is read here;
+only what the log and the metrics need is looked at.
 """
 
 from __future__ import annotations
 
+from calendar import timegm
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["holder"]
+__all__ = ["expiry", "holder"]
 
 # Tags of DER (X.690, 8.1.2; X.680, 8.6).
+_UTC_TIME = 0x17
 _BMP_STRING = 0x1E
 _VERSION = 0xA0
 _EXTENSIONS = 0xA3
@@ -38,6 +41,20 @@ def holder(der: bytes) -> str:
         return ""
 
 
+def expiry(der: bytes) -> int | None:
+    """Return when a certificate expires, in seconds since 1970.
+
+    None if the date is not where, or not what RFC 5280, 4.1 says: OpenSSL takes more than
+    that, and what it serves is served.
+    """
+    try:
+        _, not_after = _parts(der, _fields(der)[3])
+        return _seconds(not_after.tag, der[not_after.begin : not_after.end].decode("ascii"))
+    # Nothing that is odd in a certificate is worth more than a date that is missing.
+    except Exception:
+        return None
+
+
 class _Element(NamedTuple):
     """An element of DER: its tag, and where its content is."""
 
@@ -46,11 +63,18 @@ class _Element(NamedTuple):
     end: int
 
 
-def _holder(der: bytes) -> str:
+def _fields(der: bytes) -> list[_Element]:
+    """Return what is in a certificate: serialNumber, signature, issuer, validity, subject, ...
+
+    All but the version have to be there (RFC 5280, 4.1), which is left out.
+    """
     [certificate] = _parts(der, _Element(0, 0, len(der)))
-    # version, serialNumber, signature, issuer, validity, subject, and more (RFC 5280, 4.1).
     to_be_signed = _parts(der, next(_parts(der, certificate)))
-    fields = [field for field in to_be_signed if field.tag != _VERSION]
+    return [field for field in to_be_signed if field.tag != _VERSION]
+
+
+def _holder(der: bytes) -> str:
+    fields = _fields(der)
     if names := list(_common_names(der, fields[4])):
         return f"CN={names[-1]}"
     for field in fields[6:]:
@@ -98,3 +122,13 @@ def _parts(der: bytes, whole: _Element) -> Iterator[_Element]:
             begin += size
         yield _Element(tag, begin, begin + length)
         begin += length
+
+
+def _seconds(tag: int, date: str) -> int:
+    if not date.endswith("Z"):
+        raise ValueError(f"got the date {date!r}, expected one in UTC")
+    if tag == _UTC_TIME:  # of two digits for the year (RFC 5280, 4.1.2.5.1)
+        date = ("19" if date >= "50" else "20") + date
+    year, rest = int(date[:4]), date[4:]
+    month, day, hour, minute, second = (int(rest[at : at + 2]) for at in range(0, 10, 2))
+    return timegm((year, month, day, hour, minute, second))

@@ -1,4 +1,4 @@
-"""When a certificate expires, for certificates that others make."""
+"""Whom a certificate is for, and when it expires, also where Python can't decode it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,49 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cipherecho.network.expiry import expiry
+from cipherecho.network.x509 import expiry, holder
+from tests.helpers.certificates import ODD, Authority
+
+# Whom it is for.
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority.at(tmp_path_factory.mktemp("certificates"))
+
+
+def der_of(pem: bytes) -> bytes:
+    return x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
+
+
+@pytest.mark.parametrize(("name", "shown"), [("alice", "CN=alice"), ("Ärla\n", "CN=Ärla\n")])
+def test_a_common_name_comes_first(name: str, shown: str, authority: Authority) -> None:
+    certificate, _ = authority.write_client(name)
+    assert holder(der_of(certificate.read_bytes())) == shown
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_what_python_can_not_decode_is_read_as_far_as_it_can_be(
+    kind: str, authority: Authority
+) -> None:
+    certificate, _ = authority.write_odd_client(kind)
+    assert holder(der_of(certificate.read_bytes())) == ODD[kind]
+
+
+def test_part_of_a_certificate_names_nobody_or_the_same(authority: Authority) -> None:
+    der = der_of(authority.write_client("alice")[0].read_bytes())
+    assert {holder(der[:size]) for size in range(len(der))} == {"", "CN=alice"}
+
+
+@given(st.binary())
+def test_what_is_no_certificate_names_nobody(data: bytes) -> None:
+    assert holder(b"\x30\x82" + data) == ""
+
+
+# When it expires.
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 
