@@ -36,6 +36,7 @@ from cipherecho.ciphers.options import BadOptionError, make_cipher, options_of
 from cipherecho.ciphers.shapes import as_cipher, codes_stretches, is_stateful, new_transform
 from cipherecho.ciphers.specification import normalized_name, parse
 from cipherecho.printable import safe_text
+from cipherecho.registry import Registry
 from cipherecho.session import MAX_LINE, ReplyMode, Session, longest_coded
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "ConformanceError",
     "Outcome",
     "conform",
+    "installed",
     "outcomes",
     "registered",
 ]
@@ -434,6 +436,36 @@ def _test_of(check: Callable[[_Subject], None]) -> Callable[[CipherTests], None]
 
 for _name, _check in CHECKS.items():
     setattr(CipherTests, f"test_{_name.replace('-', '_')}", _test_of(_check))
+
+
+def installed(package: str) -> dict[str, Any]:
+    """Return the factory of each cipher that a package brings, by the cipher's name.
+
+    So a package can test its ciphers as users get them: through its entry points.
+
+    Raises:
+      ConformanceError: no package of that name is installed, it brings no ciphers, or the
+        name of one is no good.
+      SelectionError: one of its ciphers can't be imported; the message says why.
+
+    >>> sorted(installed("cipherecho"))
+    ['rot13']
+    """
+    registry = Registry()
+    name = normalized_name(package)
+    entries = [entry for entry in registry.entries if normalized_name(entry.package) == name]
+    if not entries:
+        raise ConformanceError(
+            f"got the package {package!r}, expected one that is installed and has entry points "
+            "in the group cipherecho.ciphers"
+        )
+    for entry in entries:
+        if registry.status(entry) in ("bad name", "reserved"):
+            raise ConformanceError(
+                f"got a cipher of the name {entry.name!r}, expected small letters, digits and "
+                "hyphens, and no name of a cipher of cipherecho itself"
+            )
+    return {entry.name: registry.factory(entry) for entry in entries}
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import pytest
@@ -20,6 +21,7 @@ from cipherecho.testing import (
     CipherTests,
     ConformanceError,
     conform,
+    installed,
     outcomes,
     registered,
 )
@@ -33,6 +35,7 @@ from tests.helpers.ciphers import (
     Progressive,
     Reverse,
 )
+from tests.helpers.site import Site
 
 
 class PickyInBlocks(NumberedPicky):
@@ -340,3 +343,23 @@ def test_registered_is_found_like_an_installed_package() -> None:
         cipher: Any = Registry().load(parse("test-shift:3"))
         assert cipher.shift == 3
     assert "test-shift" not in {entry.name for entry in Registry().entries}
+
+
+# What a package brings.
+
+
+def test_installed_gives_the_factories_of_a_package() -> None:
+    with registered("test-shift", Shifted):
+        assert installed("Registered_test-shift") == {"test-shift": Shifted}
+    with pytest.raises(ConformanceError, match="got the package 'registered-test-shift', expect"):
+        installed("registered-test-shift")
+
+
+@pytest.mark.parametrize("name", ["rot13", "two words"])
+def test_a_name_that_nobody_could_ask_for_is_told(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    Site(tmp_path).install("acme-ciphers", {name: "acme:Cipher"})
+    with pytest.raises(ConformanceError, match=f"got a cipher of the name '{name}'"):
+        installed("acme-ciphers")
