@@ -9,6 +9,7 @@ Public, and kept where they are:
 ``cipherecho.registry``    a cipher by its name
 ``cipherecho.server``      the server as a task of your own Trio program
 ``cipherecho.printable``   text from strangers, made fit for a terminal or a log
+``cipherecho.errors``      the root of all errors that these raise
 ``cipherecho.commands``    commands of plugins that fail as ``cipherecho`` does
 ``cipherecho.companion``   processes beside the server, for plugins that need one
 =========================  ====================================================

@@ -69,6 +69,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from cipherecho.errors import CipherechoError
+
 __all__ = [
     "BlockTransform",
     "Cipher",
@@ -169,7 +171,7 @@ class Stateful(_Shape, Protocol):
 Cipher: TypeAlias = Substitution | Stateless | Stateful
 
 
-class InputError(ValueError):
+class InputError(CipherechoError, ValueError):
     """Raised by a cipher that has no code for this line, and will for others.
 
     The client gets the message in an error line, and the connection goes on.
@@ -182,7 +184,7 @@ class InputError(ValueError):
         return super().__str__() or "the cipher has no code for this line"
 
 
-class OptionError(ValueError):
+class OptionError(CipherechoError, ValueError):
     """Raised by a factory that was given an option it can't use.
 
     `option` is the name of the factory's parameter, `given` the value, and

@@ -18,11 +18,12 @@ from cipherecho.ciphers.shapes import (
     new_transform,
     table_of,
 )
+from cipherecho.errors import CipherechoError
 
 __all__ = ["NoInverseError", "chain", "inverse", "name_of"]
 
 
-class NoInverseError(ValueError):
+class NoInverseError(CipherechoError, ValueError):
     """A cipher was to decrypt that can only encrypt."""
 
 

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from cipherecho.cipher import OptionError, Takes
 from cipherecho.ciphers.specification import SelectionError, Specification
+from cipherecho.errors import CipherechoError
 
 __all__ = [
     "BadOptionError",
@@ -34,7 +35,7 @@ __all__ = [
 REQUIRED = inspect.Parameter.empty
 
 
-class SchemaError(TypeError):
+class SchemaError(CipherechoError, TypeError):
     """A factory has a parameter that can't be an option, or makes what it must not.
 
     It is the fault of its author.

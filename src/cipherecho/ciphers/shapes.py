@@ -9,6 +9,7 @@ import inspect
 from typing import cast
 
 from cipherecho.cipher import Cipher, Stateful, Stateless, Substitution, Transform
+from cipherecho.errors import CipherechoError
 
 __all__ = [
     "NotACipherError",
@@ -22,7 +23,7 @@ __all__ = [
 ]
 
 
-class NotACipherError(TypeError):
+class NotACipherError(CipherechoError, TypeError):
     """An object was given for a cipher that has none of the contract's shapes."""
 
 

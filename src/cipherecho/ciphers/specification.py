@@ -18,10 +18,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
+from cipherecho.errors import CipherechoError
+
 __all__ = ["SelectionError", "Specification", "SpecificationError", "normalized_name", "parse"]
 
 
-class SelectionError(Exception):
+class SelectionError(CipherechoError):
     """The cipher that was asked for can't be used; the base of all reasons why."""
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from cipherecho.errors import CipherechoError
+
 __all__ = ["ExtraMissingError", "require"]
 
 # As they are imported, and as pip knows them.
 _PACKAGES = {"metrics": {"h11": "h11", "prometheus_client": "prometheus-client"}}
 
 
-class ExtraMissingError(Exception):
+class ExtraMissingError(CipherechoError):
     """A part was asked for, and a package that it needs is not installed.
 
     `extra` is what pip knows the part by, and `missing` is the package.

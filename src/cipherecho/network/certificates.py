@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import NoReturn
 
+from cipherecho.errors import CipherechoError
 from cipherecho.network.x509 import expiry
 from cipherecho.settings.file_contents import Contents, read_file
 from cipherecho.settings.tls import ClientAuth, TlsSettings, TlsVersion
@@ -20,7 +21,7 @@ from cipherecho.settings.tls import ClientAuth, TlsSettings, TlsVersion
 __all__ = ["Certificates", "PemFiles", "TlsError"]
 
 
-class TlsError(Exception):
+class TlsError(CipherechoError):
     """A file that TLS needs can't be used; `path` is which one."""
 
     def __init__(self, path: Path, problem: str) -> None:

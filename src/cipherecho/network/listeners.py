@@ -15,6 +15,7 @@ from typing import Any
 
 import trio
 
+from cipherecho.errors import CipherechoError
 from cipherecho.network.certificates import Certificates
 from cipherecho.network.sockets import host_of
 from cipherecho.service_manager.environment import VariableError
@@ -54,7 +55,7 @@ _LOCK_SECONDS = 1.0
 _LOCK_RETRY_SECONDS = 0.005
 
 
-class ListenError(OSError):
+class ListenError(CipherechoError, OSError):
     """The system does not let us listen at `endpoint`; ``__cause__`` is what it said."""
 
     def __init__(self, endpoint: Endpoint, cause: OSError) -> None:

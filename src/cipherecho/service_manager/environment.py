@@ -10,10 +10,12 @@ import os
 import re
 from collections.abc import Mapping
 
+from cipherecho.errors import CipherechoError
+
 __all__ = ["VariableError", "is_for_us", "number_in"]
 
 
-class VariableError(ValueError):
+class VariableError(CipherechoError, ValueError):
     """An environment variable of a service manager is not as it has to be; `variable` is its name.
 
     It was set by something else, or by hand: unset it, or start the program as before.

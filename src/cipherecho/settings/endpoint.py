@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from cipherecho.errors import CipherechoError
+
 __all__ = [
     "ANY_CID",
     "Endpoint",
@@ -24,7 +26,7 @@ ANY_CID = 0xFFFF_FFFF
 """The CID that is every CID of the machine (vsock(7): VMADDR_CID_ANY)."""
 
 
-class EndpointError(ValueError):
+class EndpointError(CipherechoError, ValueError):
     """The text does not say where to listen; `text` is what was given."""
 
     def __init__(self, text: str, problem: str) -> None:

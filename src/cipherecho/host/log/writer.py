@@ -11,6 +11,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
 
+from cipherecho.errors import CipherechoError
+
 __all__ = ["LineQueue", "LineWriter", "NoThreadError"]
 
 # Lines that wait for a standard error that nobody reads, in bytes: some 14,000 ordinary
@@ -36,7 +38,7 @@ _RETRY_SECONDS = 0.01
 _LAST_SECONDS = 1.0
 
 
-class NoThreadError(OSError):
+class NoThreadError(CipherechoError, OSError):
     """The system lets the process start no thread more; `purpose` says what it was for."""
 
     def __init__(self, purpose: str) -> None:

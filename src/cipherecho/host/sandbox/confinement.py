@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from cipherecho.errors import CipherechoError
 from cipherecho.host.sandbox.landlock import (
     MAKE_FILE,
     READ_DIR,
@@ -48,7 +49,7 @@ __all__ = [
 log = logging.getLogger("cipherecho")
 
 
-class SandboxError(OSError):
+class SandboxError(CipherechoError, OSError):
     """The system can't confine the process as it is required; `missing` has a reason each."""
 
     def __init__(self, missing: Sequence[str]) -> None:
