@@ -31,7 +31,7 @@ from urllib.request import urlopen
 import pytest
 
 from cipherecho.cli.configuration.layers import LISTENER_KEYS
-from cipherecho.cli.root import root
+from cipherecho.cli.root import COMMANDS, root
 from tests.helpers import running
 from tests.helpers.certificates import Authority
 from tests.helpers.in_process import run
@@ -883,6 +883,31 @@ def test_help_shows_serving_first() -> None:
     assert second.strip().startswith("cipherecho COMMAND")
     assert text.index("cipherecho --cipher rot13") < text.index("cipherecho apply")
     assert run("-h") == ended
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=" ".join)
+def test_help_fits_a_terminal_of_80_columns(command: list[str]) -> None:
+    lines = run(*command, "--help", COLUMNS="80").stdout.decode().splitlines()
+    assert [line for line in lines if len(line) > 80] == []
+    # A name is not broken: nobody could paste the rest of it, or look for it.
+    assert [line for line in lines if line.endswith("-")] == []
+
+
+def test_help_has_commands_first_and_all_options_in_one_column() -> None:
+    text = run("--help", COLUMNS="80").stdout.decode()
+    commands, *sections = re.findall(r"^(\S.*):\n((?:  .*\n)+)", text, re.MULTILINE)
+    assert commands[0].startswith("Commands")
+    assert [line.split()[0] for line in commands[1].splitlines()] == list(COMMANDS)
+    columns = {
+        found.end()
+        for _, section in [commands, *sections]
+        for line in section.splitlines()
+        for found in [re.match(r"  \S.*?  +\S|   +\S", line)]
+        if found
+    }
+    assert len(columns) == 1
+    options = {word for _, section in sections for word in section.split() if word[:2] == "--"}
+    assert {one.opts[0] for one in root.params} <= options
 
 
 def test_the_examples_in_the_help_work_when_pasted() -> None:

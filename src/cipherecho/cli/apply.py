@@ -36,11 +36,11 @@ _RESET = next(one for one in declarations(Listener) if one.attribute == "reset")
 @click.command(params=[*cipher_options(), declared_option(_RESET)])
 @click.argument("files", nargs=-1, type=click.Path(allow_dash=True), metavar="[FILE]...")
 def apply(cipher: Sequence[Specification], decrypt: bool, reset: str, files: Sequence[str]) -> int:
-    """Put files, or standard input, through a cipher, to standard output.
+    """Encrypt or decrypt files, or standard input, to standard output.
 
     Several files are read as one text. Each line keeps its ending, and a last line
-    without one stays so. A line that the cipher rejects is left out and told on standard
-    error, and the exit status is 1.
+    without one stays without. Lines that the cipher rejects are left out and reported on
+    standard error, and the exit status is 1.
 
     \b
     Examples:

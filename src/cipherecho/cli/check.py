@@ -29,11 +29,11 @@ _NOT_LOADING = 3
 @click.argument("cipher", type=SPECIFICATION, metavar="SPEC")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
 def check(cipher: Specification, as_json: bool) -> int:
-    """Say whether the cipher SPEC keeps the contract, promise by promise.
+    """Check that the cipher SPEC keeps the contract, promise by promise.
 
-    Without options, be it but those of its family, the checks are made with those of its
-    first vector. The exit status is 0 if it conforms, 1 if not, 2 if it is not to be had,
-    and 3 if it does not load.
+    Without options, or with those of its family alone, it is checked with the options of its
+    first vector. The exit status is 0 if the cipher conforms, 1 if it doesn't, 2 if there is
+    no such cipher, and 3 if it can't be loaded.
 
     \b
     Examples:

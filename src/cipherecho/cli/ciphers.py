@@ -42,9 +42,9 @@ _TEXT = "Attack at dawn!"
 @click.argument("cipher", required=False, type=SPECIFICATION, metavar="[SPEC]")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
 def ciphers(cipher: Specification | None, as_json: bool) -> None:
-    """Say what ciphers are installed, or what the cipher SPEC is and takes.
+    """List the installed ciphers, or describe the cipher SPEC.
 
-    The list is made from metadata alone, and no plugin is imported for it.
+    The list comes from metadata alone: no plugin is imported for it.
 
     \b
     Examples:

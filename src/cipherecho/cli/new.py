@@ -19,12 +19,12 @@ __all__ = ["new"]
 @click.option(
     "--directory",
     type=click.Path(path_type=Path),
-    help="Where to write it; cipherecho-NAME in this directory otherwise.",
+    help="Directory to write it to, instead of cipherecho-NAME.",
 )
 def new(name: str, directory: Path | None) -> None:
-    """Write a package for a cipher called NAME, to change into yours.
+    """Write a package for a cipher called NAME, for you to change.
 
-    It installs, passes its own tests and conforms as it is. Nothing is overwritten.
+    As it is written, it installs, passes its own tests and conforms. Nothing is overwritten.
 
     \b
     Examples:

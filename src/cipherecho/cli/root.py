@@ -13,21 +13,24 @@ from click.core import ParameterSource
 
 from cipherecho import __version__
 from cipherecho.cli.configuration.server_options import SECTIONS
+from cipherecho.cli.help import HelpContext, write_sections
 from cipherecho.cli.program import Program
 from cipherecho.printable import printable
 
 __all__ = ["COMMANDS", "root"]
 
 COMMANDS = {
-    "apply": "Put files or standard input through a cipher.",
-    "ciphers": "Say what ciphers are installed, or what one is and takes.",
-    "check": "Say whether a cipher keeps the contract.",
+    "apply": "Encrypt or decrypt files, or standard input.",
+    "ciphers": "List the installed ciphers, or describe one.",
+    "check": "Check that a cipher keeps the contract.",
     "new": "Write a package for a cipher of your own.",
 }
 
 
 class _Root(click.Group):
     """Knows its commands by name, and imports the one that runs."""
+
+    context_class = HelpContext
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -51,17 +54,18 @@ class _Root(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # Commands are those of the table above: help imports none of them.
         with_heading = set(chain.from_iterable(SECTIONS.values()))
         others = [one for one in self.get_params(ctx) if one not in with_heading]
-        for heading, options in {**SECTIONS, "This program": others}.items():
-            with formatter.section(heading):
-                formatter.write_dl(filter(None, (one.get_help_record(ctx) for one in options)))
-        self.format_commands(ctx, formatter)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        # From the table above: help imports no command.
-        with formatter.section("Other commands (each has its own --help)"):
-            formatter.write_dl(list(COMMANDS.items()))
+        options = {**SECTIONS, "Help": others}
+        write_sections(
+            formatter,
+            {"Commands (each has its own --help)": COMMANDS.items()}
+            | {
+                heading: [one.get_help_record(ctx) for one in parameters]
+                for heading, parameters in options.items()
+            },
+        )
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage("cipherecho", "[OPTIONS]")
@@ -72,21 +76,22 @@ class _Root(click.Group):
     cls=_Root,
     params=list(chain.from_iterable(SECTIONS.values())),
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
-    epilog="Every option can come from the environment: CIPHERECHO_MAX_LINE=99 is --max-line 99.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="\b\nEvery option can also come from the environment:\n"
+    "CIPHERECHO_MAX_LINE=99 stands for --max-line 99.",
 )
 @click.version_option(__version__, message="cipherecho %(version)s")
 @click.pass_context
 def root(ctx: click.Context, /, *, check_config: bool, **_: Any) -> int | None:
-    """Answer each line that a client sends with the line and its cipher.
+    """Echo each line that a client sends, followed by its ciphertext.
 
     \b
     Examples:
-      cipherecho --cipher rot13                 # serve ROT13 on tcp://127.0.0.1:8013
-      ncat 127.0.0.1 8013                       # talk to it, from another terminal
-      cipherecho --listen 0 --reply cipher      # on any free port, without the echo
-      echo Hello | cipherecho apply             # the same cipher in a pipeline
-      cipherecho ciphers                        # what else is installed
+      cipherecho --cipher rot13             # serve ROT13 at tcp://127.0.0.1:8013
+      ncat 127.0.0.1 8013                   # talk to it, from another terminal
+      cipherecho --listen 0 --reply cipher  # on any free port, without the echo
+      echo Hello | cipherecho apply         # the same cipher in a pipeline
+      cipherecho ciphers                    # what else is installed
     """  # noqa: D301
     signals = ctx.ensure_object(Program).signals
     if ctx.invoked_subcommand is not None:

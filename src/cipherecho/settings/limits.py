@@ -43,7 +43,7 @@ class Limits:
     max_connections: int = field(
         default=1000,
         metadata=option(
-            "Clients that are served at once.",
+            "Clients served at once.",
             COUNT,
         ),
     )
@@ -53,8 +53,8 @@ class Limits:
     max_connections_per_source: float = field(
         default=inf,
         metadata=option(
-            "Clients that are served at once from one source: an IPv4 address, or an IPv6 network "
-            "of 64 bits.",
+            "Clients served at once from one source: an IPv4 address, or an IPv6 network of 64 "
+            "bits.",
             COUNT_OR_INF,
         ),
     )
@@ -73,7 +73,7 @@ class Limits:
     accept_burst: int = field(
         default=20,
         metadata=option(
-            "New connections from one source at once, after a quiet time.",
+            "New connections that one source may open at once, after a quiet time.",
             COUNT,
         ),
     )
@@ -82,7 +82,7 @@ class Limits:
     max_workers: int = field(
         default=8,
         metadata=option(
-            "Threads for a slow cipher, and up to as many more while lines take longer than the "
+            "Worker threads for a slow cipher; as many again while lines take longer than the "
             "coding timeout.",
             COUNT,
         ),

@@ -46,7 +46,7 @@ class Listener:
     reset: StateScope = field(
         default=StateScope.CONNECTION,
         metadata=option(
-            "Reset the state of the cipher for each connection, or for each line.",
+            "Reset the cipher's state for each connection, or for each line.",
             under=Heading.SERVED,
         ),
     )
@@ -68,7 +68,7 @@ class Listener:
     log_empty: bool = field(
         default=False,
         metadata=option(
-            "Log connections on which no byte was sent, too: mostly the checks of load balancers.",
+            "Also log connections without any data, most of them load balancers' checks.",
             under=Heading.WATCHING,
         ),
     )

@@ -61,8 +61,8 @@ class ProcessSettings:
     max_buffered: int = field(
         default=64 << 20,
         metadata=option(
-            "Memory that all clients together may hold, in lines that have not ended and replies "
-            "that they have not read. Beyond it, those that hold most are closed.",
+            "Memory that all clients together may hold, in unfinished lines and unread replies. "
+            "Beyond it, the clients that hold most are closed.",
             SIZE,
         ),
     )
@@ -71,7 +71,7 @@ class ProcessSettings:
     log_level: LogLevel = field(
         default=LogLevel.INFO,
         metadata=option(
-            "Log messages of this level and above, on standard error.",
+            "Log messages of this level and above on standard error.",
             under=Heading.WATCHING,
         ),
     )
@@ -87,7 +87,7 @@ class ProcessSettings:
     metrics: Endpoint | None = field(
         default=None,
         metadata=option(
-            "Serve /metrics, /livez and /readyz over HTTP, at tcp://HOST:PORT or unix:///PATH.",
+            "Serve /metrics, /livez and /readyz over HTTP at tcp://HOST:PORT or unix:///PATH.",
             METRICS_URL,
             under=Heading.WATCHING,
         ),
@@ -97,7 +97,7 @@ class ProcessSettings:
     drain_delay: float = field(
         default=0,
         metadata=option(
-            "How long /readyz says no before a shutdown begins.",
+            "How long /readyz fails before a shutdown begins.",
             DELAY,
             under=Heading.PROCESS,
         ),
@@ -107,8 +107,8 @@ class ProcessSettings:
     express: bool = field(
         default=True,
         metadata=option(
-            "Serve each connection in a task of its own; without this, one task serves all quiet "
-            "connections on Linux. Clients notice no difference but the speed.",
+            "Serve each connection in a task of its own. Otherwise, on Linux, one task serves all "
+            "quiet connections; clients notice only the speed.",
             name="no-express",
             under=Heading.PROCESS,
         ),
@@ -118,9 +118,9 @@ class ProcessSettings:
     sandbox: Sandbox = field(
         default=Sandbox.OFF,
         metadata=option(
-            "Drop the rights to open files, to connect and to run programs before any plugin is "
-            "imported (Linux, Landlock). Log what can't be dropped; with --sandbox=require, don't "
-            "start then.",
+            "Before any plugin is imported, drop the rights to open files, to connect and to run "
+            "programs (Linux, Landlock). What can't be dropped is logged; with --sandbox=require, "
+            "the server doesn't start then.",
             Switch(Sandbox.REQUIRE),
             under=Heading.PROCESS,
         ),

@@ -41,7 +41,7 @@ class TlsSettings:
     key: Path | None = field(
         default=None,
         metadata=option(
-            "Private key of the server (PEM, not encrypted), if it is not in the same file.",
+            "Private key of the server (PEM, not encrypted), if it is in a file of its own.",
             FILE,
             under=Heading.TLS,
             name="tls-key",
@@ -51,7 +51,7 @@ class TlsSettings:
     client_ca: Path | None = field(
         default=None,
         metadata=option(
-            "Ask clients for a certificate, which one of these authorities (PEM) must have issued.",
+            "Ask each client for a certificate issued by one of these authorities (PEM).",
             FILE,
             under=Heading.TLS,
             name="tls-client-ca",
@@ -61,7 +61,7 @@ class TlsSettings:
     client_auth: ClientAuth = field(
         default=ClientAuth.REQUIRED,
         metadata=option(
-            "Whether a client that is asked for a certificate must have one.",
+            "Whether clients need a certificate (see --tls-client-ca).",
             under=Heading.TLS,
             name="tls-client-auth",
         ),

@@ -48,9 +48,9 @@ _OTHERS = [
         "--config",
         type=FileType(),
         metavar="FILE",
-        help="Read options from a TOML file, where max-line = 99 stands for --max-line 99, and "
-        "each [[listener]] table has a url and options of its own. Options on the command line "
-        "and in the environment win over all of the file.",
+        help="Read options from a TOML file: max-line = 99 stands for --max-line 99. Each "
+        "[[listener]] table has a url and options of its own. The command line and the "
+        "environment override the file.",
     ),
     _ServerOption(
         "--check-config",
@@ -64,7 +64,7 @@ _OTHERS = [
 def _sections() -> Mapping[str, list[click.Parameter]]:
     sections: dict[str, list[click.Parameter]] = {heading: [] for heading in Heading}
     sections[Heading.SERVED] += cipher_options(_ServerOption)
-    for settings in (Listener, TlsSettings, Limits, ProcessSettings):
+    for settings in (Limits, ProcessSettings, Listener, TlsSettings):
         for one in declarations(settings):
             sections[one.heading].append(declared_option(one, _ServerOption))
     sections["Settings"] = [*_OTHERS]
