@@ -37,7 +37,7 @@ from cipherecho.server import serve
 from cipherecho.session import LINE_WEIGHT, Session
 from cipherecho.settings.endpoint import TcpEndpoint
 from cipherecho.settings.limits import Limits
-from tests.helpers.ciphers import Faulty, Held, Padded, Picky
+from tests.helpers.ciphers import Held, Padded
 
 pytestmark = pytest.mark.skipif(not has_express_lane(), reason="the express lane needs epoll")
 
@@ -155,14 +155,6 @@ async def test_a_line_that_comes_in_pieces_is_answered_in_the_lane() -> None:
         assert lane.left == []
 
 
-async def test_a_rejected_line_is_answered_in_the_lane() -> None:
-    async with running(Picky()) as lane:
-        client, _, _ = lane.connect()
-        client.send(b"x\n")
-        assert (await answer(client)).startswith(b"x\n!error: got b'x'")
-        assert lane.left == []
-
-
 async def test_the_end_of_a_quiet_connection_needs_no_task(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -175,34 +167,6 @@ async def test_the_end_of_a_quiet_connection_needs_no_task(
         assert (lane.over, lane.left, len(lane.lane)) == ([connection], [], 0)
     [record] = caplog.records
     assert "reason='end of input' lines=2" in record.message
-
-
-async def test_a_reset_ends_the_connection_with_one_record(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.DEBUG, "cipherecho")
-    async with running() as lane:
-        client, connection, server = lane.connect()
-        server.sendall(b"never read, so that closing is a reset")
-        client.close()
-        await turns()
-        assert lane.over == [connection]
-    [record] = caplog.records
-    assert "reason='reset by the client'" in record.message
-    assert record.exc_info is None
-
-
-async def test_a_client_that_goes_before_it_is_answered_is_a_reset(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.DEBUG, "cipherecho")
-    async with running() as lane:
-        client, connection, _ = lane.connect()
-        client.send(b"Hello\n")
-        client.close()
-        await turns()
-        assert lane.over == [connection]
-    assert "reason='reset by the client' lines=1" in caplog.text
 
 
 async def test_a_socket_that_has_nothing_after_all_stays() -> None:
@@ -230,25 +194,6 @@ async def test_what_a_client_does_not_take_is_left_with_the_rest_of_the_reply() 
         while len(taken) < connection.sent:
             taken += client.recv(1 << 20)
         assert taken + connection.reply == b"a line\nn yvar\n" * connection.session.lines
-
-
-@pytest.mark.parametrize(
-    ("cipher", "data", "reply"),
-    [
-        (Rot13(), b"123456", b"!error: got a line of more than 5 bytes"),
-        (Faulty(lambda body: 1 / 0), b"!\n", b"!\n!error: the cipher failed"),
-    ],
-    ids=["too long", "faulty"],
-)
-async def test_a_connection_is_left_when_its_last_words_are_sent(
-    cipher: Cipher, data: bytes, reply: bytes
-) -> None:
-    async with running(cipher, Limits(max_line=5)) as lane:
-        client, connection, _ = lane.connect()
-        client.send(data)
-        assert (await answer(client)).startswith(reply)
-        assert lane.left == [connection]
-        assert connection.session.closed
 
 
 async def test_a_connection_is_left_that_has_more_than_one_turn_of_lines(
@@ -311,16 +256,6 @@ async def test_a_connection_for_which_there_is_no_thread_ends_and_no_other(
         assert two.recv(99) == b"Hello\nHELLO\n"
     assert "can't start a worker thread: can't start new thread" in caplog.text
     assert lane.lost == []
-
-
-async def test_a_slow_cipher_answers_the_last_line_too() -> None:
-    cipher = Held()
-    async with running(cipher) as lane:
-        client, connection, _ = lane.connect()
-        client.send(b"Hel\nlo")
-        client.shutdown(socket.SHUT_WR)
-        await until(lambda: lane.over == [connection])
-        assert client.recv(99) == b"Hel\nHEL\nlo\nLO\n"
 
 
 async def test_what_a_slow_cipher_works_on_leaves_a_lane_that_is_cleared() -> None:
