@@ -1,4 +1,4 @@
-"""The root of all errors that the package raises for its callers."""
+"""The root of all errors that are defined in the package."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ __all__ = ["CipherechoError"]
 
 
 class CipherechoError(Exception):
-    """What is wrong is said in one line, for the person who gave it.
+    """Something is wrong with what was given; the message says it in a line.
 
-    The classes that are raised say more, and most of them are errors of Python's too: a
+    What is raised is always of a narrower class, and most of those are Python's as well: a
     ``ListenError`` is an ``OSError``, an ``EndpointError`` is a ``ValueError``.
     """

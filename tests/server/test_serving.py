@@ -725,6 +725,21 @@ async def test_a_client_that_does_not_read_cannot_extend_the_grace_time(
     assert "shutdown took longer than 0.2 s" in caplog.text
 
 
+async def test_whoever_comes_while_the_last_are_served_is_refused_at_once() -> None:
+    async with serving(limits=Limits(grace=PATIENCE, write_timeout=60)) as server:
+        greedy = await server.connect()
+        with trio.move_on_after(0.2):
+            while True:
+                await greedy.send_all(b"a line\n" * 9000)
+        server.shutdown.set()
+        with trio.fail_after(PATIENCE / 2), suppress(ConnectionRefusedError):
+            while True:
+                server.connect_now().close()
+                await trio.sleep(0.01)
+        assert not server.ended.is_set()
+        await greedy.aclose()
+
+
 async def test_a_flood_of_new_connections_cannot_extend_a_shutdown() -> None:
     async with serving(limits=Limits(grace=15)) as server:
         begin = trio.current_time()

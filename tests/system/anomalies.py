@@ -141,7 +141,7 @@ EXEMPT = {
     "Welcome.drain",
     # The server as a whole: begun before there is a client, and ended after the last.
     "_Server.run",
-    "_Server._run",
+    "_Server._shut_down",
     "_Server._acceptor",
     "Acceptor.__init__",
     "serve",

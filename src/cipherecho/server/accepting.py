@@ -70,6 +70,7 @@ class Acceptor:
         admission: Admission | None = None,
         lane: ExpressLane | None = None,
     ) -> None:
+        self.listening = listening
         self._greet = greet
         self._failed = failed
         self._admission = admission

@@ -146,11 +146,11 @@ class _Server:
             limits,
             detector,
             self._workers,
-            failures.report,
-            counters,
-            log_empty,
-            buffers,
-            lambda connection: self._drivers.dismiss(connection),
+            report=failures.report,
+            counters=counters,
+            log_empty=log_empty,
+            buffers=buffers,
+            dismiss=lambda connection: self._drivers.dismiss(connection),
         )
         self._drivers = Drivers(terms, self._start, express=express)
         self._admission = Admission(limits, capacity.share(limits.max_connections), counters)
@@ -174,8 +174,35 @@ class _Server:
         with ExitStack() as stack:
             stack.callback(self._workers.close)
             acceptors = [stack.enter_context(closing(self._acceptor(one))) for one in listeners]
-            endpoints = [listener.endpoint for listener in listeners]
-            await self._run(acceptors, shutdown, partial(task_status.started, endpoints))
+            async with trio.open_nursery() as self._connections:
+                if self._drivers.lane is not None:
+                    self._start(self._drivers.lane.run)
+                async with trio.open_nursery() as accepting:
+                    for acceptor in acceptors:
+                        accepting.start_soon(acceptor.run)
+                    task_status.started([listener.endpoint for listener in listeners])
+                    await shutdown.wait()
+                    accepting.cancel_scope.cancel()
+                await self._shut_down(acceptors)
+        if self._connections.cancel_scope.cancelled_caught:
+            log.warning(
+                "shutdown took longer than %(grace)g s: what was left was cut",
+                {"grace": self._limits.grace},
+            )
+
+    async def _shut_down(self, acceptors: Sequence[Acceptor]) -> None:
+        """Accept those who wait, then nobody; all connections end within the grace time."""
+        self._connections.cancel_scope.deadline = trio.current_time() + self._limits.grace
+        log.info(
+            "shutting down: connections=%(connections)d", {"connections": self._counters.serving}
+        )
+        self._welcome.drain()
+        self._drivers.drain()
+        last = trio.current_time() + _MOST_ACCEPTING_SECONDS
+        for acceptor in acceptors:
+            await acceptor.accept_last(last)
+            acceptor.close()
+            acceptor.listening.socket.close()
 
     def _acceptor(self, listening: ListeningSocket) -> Acceptor:
         return Acceptor(
@@ -188,35 +215,6 @@ class _Server:
 
     def _cannot_accept(self, problem: str) -> None:
         self._throttle.warn("can't accept connections for now: %(problem)s", {"problem": problem})
-
-    async def _run(
-        self, acceptors: Sequence[Acceptor], shutdown: trio.Event, started: Callable[[], None]
-    ) -> None:
-        async with trio.open_nursery() as self._connections:
-            async with trio.open_nursery() as accepting:
-                if self._drivers.lane is not None:
-                    self._start(self._drivers.lane.run)
-                for acceptor in acceptors:
-                    accepting.start_soon(acceptor.run)
-                started()
-                await shutdown.wait()
-                accepting.cancel_scope.cancel()
-            self._connections.cancel_scope.deadline = trio.current_time() + self._limits.grace
-            log.info(
-                "shutting down: connections=%(connections)d",
-                {"connections": self._counters.serving},
-            )
-            self._welcome.drain()
-            self._drivers.drain()
-            last = trio.current_time() + _MOST_ACCEPTING_SECONDS
-            for acceptor in acceptors:
-                await acceptor.accept_last(last)
-                acceptor.close()
-        if self._connections.cancel_scope.cancelled_caught:
-            log.warning(
-                "shutdown took longer than %(grace)g s: what was left was cut",
-                {"grace": self._limits.grace},
-            )
 
     def _start(self, task: Callable[..., Awaitable[object]], *arguments: object) -> None:
         """Start a task for a client; it is cut if it is not done within the grace time."""
