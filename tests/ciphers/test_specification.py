@@ -134,6 +134,33 @@ def test_text_is_refused(text: str, problem: str) -> None:
     assert refusal.value.text == text
 
 
+@pytest.mark.parametrize(
+    ("text", "instead"),
+    [
+        ("vigenere=LEMON", "vigenere:LEMON"),
+        ("vigenere(LEMON)", "vigenere:LEMON"),
+        ("vigenere?key=LEMON", "vigenere:key=LEMON"),
+        ("caesar 5", "caesar:5"),
+        ("caesar = 5", "caesar:5"),
+        ("caesar,5", "caesar:5"),
+        ("caesar,", "caesar"),
+        ("affine=5,b=8", "affine:5,b=8"),
+        ("caesar:", "caesar"),
+    ],
+)
+def test_other_separators_are_refused_with_what_to_type(text: str, instead: str) -> None:
+    with pytest.raises(SpecificationError) as refusal:
+        parse(text)
+    assert refusal.value.instead == instead
+    parse(instead)
+
+
+@pytest.mark.parametrize("text", ["rot13,caesar:5", "rot13|caesar", "a + b", "a>b"])
+def test_a_chain_is_no_specification(text: str) -> None:
+    with pytest.raises(SpecificationError, match="for a chain, repeat the option"):
+        parse(text)
+
+
 def test_a_refused_specification_is_a_selection_that_failed() -> None:
     assert issubclass(SpecificationError, SelectionError)
 

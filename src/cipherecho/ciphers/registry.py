@@ -22,6 +22,7 @@ from typing import cast
 import importlib_metadata
 
 from cipherecho.cipher import Cipher
+from cipherecho.ciphers.checkout import install_line, package_of
 from cipherecho.ciphers.composition import NoInverseError, chain, inverse
 from cipherecho.ciphers.options import SchemaError, make_cipher
 from cipherecho.ciphers.shapes import NotACipherError, as_cipher
@@ -288,17 +289,33 @@ class Registry:
             elsewhere = ", ".join(entry.package for entry in self._usable if entry.name == name)
             hint = f"it is in {elsewhere}" if elsewhere else "no package has it"
             return f"cipher '{name}' is not in the package {package!r}; {hint}"
-        names = sorted({entry.name for entry in self._usable})
+        names = {entry.name for entry in self._usable}
         if not names:
             return f"cipher '{name}' is not installed, nor is any; is cipherecho itself installed?"
-        near = difflib.get_close_matches(name, names, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(names)}"
-        only = (
-            f" (the only packages allowed are {', '.join(sorted(self.allowed))})"
-            if self.allowed is not None
-            else ""
+        return f"cipher '{name}' is not installed; {self._hint(name, names)}"
+
+    def _hint(self, name: str, names: Collection[str]) -> str:
+        """Return what to do about a cipher that is none of `names`, which are installed."""
+        everywhere = set(names)
+        only = ""
+        if self.allowed is None:
+            everywhere |= set(package_of)
+        else:
+            only = f" (the only packages allowed are {', '.join(sorted(self.allowed))})"
+            for entry in Registry().entries:
+                if entry.name == name:
+                    return f"{entry.package} has it{only}"
+        near = difflib.get_close_matches(name, sorted(everywhere), n=3)
+        if near and near[0] not in names:
+            meant = "" if near[0] == name else f"did you mean {near[0]}? "
+            return f"{meant}to install it, type in a checkout: {install_line(package_of[near[0]])}"
+        near = [one for one in near if one in names]
+        hint = (
+            f"did you mean {' or '.join(near)}?"
+            if near
+            else f"there are: {', '.join(sorted(names))}"
         )
-        return f"cipher '{name}' is not installed; {hint}{only}"
+        return f"{hint}{only}"
 
 
 def _scan() -> list[importlib_metadata.EntryPoint]:

@@ -14,13 +14,21 @@ backslash makes any character stand for itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from cipherecho.ciphers.checkout import package_of
 from cipherecho.errors import CipherechoError
 
-__all__ = ["SelectionError", "Specification", "SpecificationError", "normalized_name", "parse"]
+__all__ = [
+    "SelectionError",
+    "Specification",
+    "SpecificationError",
+    "UnnamedValueError",
+    "normalized_name",
+    "parse",
+]
 
 
 class SelectionError(CipherechoError):
@@ -30,12 +38,33 @@ class SelectionError(CipherechoError):
 class SpecificationError(SelectionError):
     """The text of a specification is not of the form above.
 
-    `text` is what was given.
+    `text` is what was given; `instead` is the specification that it looks like, None if that
+    is not clear.
     """
 
-    def __init__(self, text: str, problem: str) -> None:
+    def __init__(self, text: str, problem: str, instead: str | None = None) -> None:
         self.text = text
+        self.instead = instead
         super().__init__(f"cipher {text!r}: {problem}")
+
+
+class UnnamedValueError(SpecificationError):
+    """A value after the first has no name.
+
+    `name` is the cipher's, with its package if that was given; `values` are the names and the
+    values, a name None where there is none.
+    """
+
+    def __init__(
+        self, text: str, value: str, name: str, values: Sequence[tuple[str | None, str]]
+    ) -> None:
+        self.name = name
+        self.values = tuple(values)
+        super().__init__(
+            text,
+            f"expected NAME=VALUE, got {value!r}: only the first value can go without its "
+            "name (a comma inside a value is written \\,)",
+        )
 
 
 @dataclass(frozen=True)
@@ -87,8 +116,11 @@ def parse(text: str) -> Specification:
     first: str | None = None
     options: list[tuple[str, str]] = []
     if colon and not tail:
-        raise SpecificationError(text, "expected options after ':', or no ':'")
-    for number, (option, value) in enumerate(_split(text, tail) if colon else ()):
+        raise SpecificationError(text, "expected options after ':', or no ':'", head)
+    if not at:
+        _refuse_other_separators(text, name)
+    values = list(_split(text, tail)) if colon else []
+    for number, (option, value) in enumerate(values):
         if option is not None:
             if option in dict(options):
                 raise SpecificationError(text, f"option {option} is given twice")
@@ -96,13 +128,26 @@ def parse(text: str) -> Specification:
         elif number == 0:
             first = value
         else:
-            raise SpecificationError(
-                text,
-                f"expected NAME=VALUE, got {value!r}: only the first value can go without its "
-                "name (a comma inside a value is written \\,)",
-            )
+            raise UnnamedValueError(text, value, head.strip(), values)
     return Specification(
         normalized_name(name), normalized_name(distribution) or None, first, tuple(options)
+    )
+
+
+def _refuse_other_separators(text: str, name: str) -> None:
+    """Refuse a name that something other than a colon ends, as in ``caesar=5``."""
+    parts = re.fullmatch(r"(?P<name>[\w.-]+)\s*(?P<mark>[\s=(,/?;|+>]).*", name, re.DOTALL)
+    if parts is None:
+        return
+    rest = text.strip()[len(parts["name"]) :].lstrip(" \t=(,/?;|+>").removesuffix(")")
+    following = re.match(r"[\w.-]*", rest)
+    if parts["mark"] in "|+>" or (following and normalized_name(following[0]) in package_of):
+        raise SpecificationError(
+            text, f"expected one cipher; for a chain, repeat the option: {parts['name']}, {rest}"
+        )
+    instead = f"{parts['name']}:{rest}" if rest else parts["name"]
+    raise SpecificationError(
+        text, f"expected a colon between a cipher and its options: {instead}", instead
     )
 
 

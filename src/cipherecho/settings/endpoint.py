@@ -13,6 +13,7 @@ from cipherecho.errors import CipherechoError
 
 __all__ = [
     "ANY_CID",
+    "DEFAULT_PORT",
     "Endpoint",
     "EndpointError",
     "FdEndpoint",
@@ -26,11 +27,19 @@ ANY_CID = 0xFFFF_FFFF
 """The CID that is every CID of the machine (vsock(7): VMADDR_CID_ANY)."""
 
 
-class EndpointError(CipherechoError, ValueError):
-    """The text does not say where to listen; `text` is what was given."""
+DEFAULT_PORT = 8013
+"""The TCP port of the server if nothing else is asked for."""
 
-    def __init__(self, text: str, problem: str) -> None:
+
+class EndpointError(CipherechoError, ValueError):
+    """The text does not say where to listen; `text` is what was given.
+
+    `instead` is the endpoint that it looks like, None if that is not clear.
+    """
+
+    def __init__(self, text: str, problem: str, instead: str | None = None) -> None:
         self.text = text
+        self.instead = instead
         super().__init__(f"{text!r}: {problem}")
 
 
@@ -134,7 +143,8 @@ _FORMS = (
     "there are tls://, fd://, vsock://, and tls+ before unix, fd and vsock, too"
 )
 _SCHEMES = ("tcp", "tls", "unix", "tls+unix", "fd", "tls+fd", "vsock", "tls+vsock")
-_OTHER_NAMES = {"ssl": "tls", "tls+tcp": "tls"}  # too far from what they mean to be near misses
+# Too far from what they mean to be near misses.
+_OTHER_NAMES = {"http": "tcp", "https": "tls", "ssl": "tls", "tls+tcp": "tls"}
 _HIGHEST_TCP_PORT = 65_535
 _HIGHEST_DESCRIPTOR = 2**31 - 1  # of a C int
 _HIGHEST_VSOCK_NUMBER = ANY_CID - 1  # of a CID and of a port, which has such an "any" too
@@ -157,14 +167,16 @@ def parse_endpoint(text: str) -> Endpoint:
     """
     scheme, slashes, rest = text.partition("://")
     if not slashes:
+        _refuse_without_slashes(text)
         scheme, rest = "tcp", f"127.0.0.1:{text}" if _is_number(text) else text
     if scheme not in _SCHEMES:
         from difflib import get_close_matches  # not for those who write it right
 
         near = [_OTHER_NAMES.get(scheme, ""), *get_close_matches(scheme, _SCHEMES, n=1)]
         meant = next(filter(None, near), None)
-        hint = f"did you mean {meant}://?" if meant else f"expected {_FORMS}"
-        raise EndpointError(text, f"unknown scheme {scheme!r}; {hint}")
+        instead = f"{meant}://{rest.rstrip('/')}" if meant else None
+        hint = f"did you mean {instead}?" if meant else f"expected {_FORMS}"
+        raise EndpointError(text, f"unknown scheme {scheme!r}; {hint}", instead)
     tls = scheme.startswith("tls")
     match scheme.removeprefix("tls+"):
         case "unix":
@@ -177,23 +189,70 @@ def parse_endpoint(text: str) -> Endpoint:
             return _parse_tcp(text, rest, tls)
 
 
+def _refuse_without_slashes(text: str) -> None:
+    """Refuse a text that lacks only the slashes after its scheme, or is a path."""
+    scheme, _, rest = text.partition(":")
+    if text.startswith("/"):
+        instead = f"unix://{text}"
+    elif scheme in _SCHEMES and rest:
+        place = rest.lstrip("/")
+        tcp = scheme in ("tcp", "tls")
+        instead = f"{scheme}://{(_whole_address(place) or place) if tcp else rest}"
+    else:
+        return
+    raise EndpointError(text, f"expected ://; did you mean {instead}?", instead)
+
+
 def _parse_tcp(text: str, rest: str, tls: bool) -> TcpEndpoint:
+    before = text.removesuffix(rest) if "://" in text else ""
     parts = re.fullmatch(r"(?:\[(?P<v6>[^\[\]/]*)\]|(?P<host>[^:\[\]/]*)):(?P<port>[^:/]*)", rest)
     if parts is None:
-        if rest.count(":") > 1 and "[" not in rest:
-            raise EndpointError(text, "expected an IPv6 address in brackets, as in [::1]:8013")
-        raise EndpointError(text, f"expected {'tls://HOST:PORT' if tls else _FORMS}")
-    host = parts["v6"] or parts["host"]
-    if not host or host == "*":
-        raise EndpointError(
-            text,
-            "expected a host; 0.0.0.0 is every IPv4 address of the machine, and [::] every IPv6 "
-            "address: to listen at all, give both",
-        )
+        instead = _whole_address(rest)
+        if "," in rest:
+            raise EndpointError(text, "expected one place to listen; repeat the option for several")
+        if instead is None:
+            raise EndpointError(text, f"expected {'tls://HOST:PORT' if tls else _FORMS}")
+        v6 = rest.count(":") > 1 and "[" not in rest
+        expected = "an IPv6 address in brackets" if v6 else "a host and a port"
+        raise EndpointError(text, f"expected {expected}, as in {before}{instead}", before + instead)
     port = _number(parts["port"], _HIGHEST_TCP_PORT)
     if port is None:
         raise EndpointError(text, f"got port {parts['port']!r}, expected a number from 0 to 65535")
+    host = parts["v6"] or parts["host"]
+    if not host or host == "*":
+        every = [f"{before}{one}:{port}" for one in ("0.0.0.0", "[::]")]  # noqa: S104
+        raise EndpointError(
+            text,
+            f"expected a host; {every[0]} listens at every IPv4 address of the machine, and "
+            f"{every[1]} at every IPv6 address",
+            every[0],
+        )
     return TcpEndpoint(host, port, tls)
+
+
+def _whole_address(rest: str) -> str | None:
+    """Return ``HOST:PORT`` for one that is not quite that: a part is missing, or brackets."""
+    from ipaddress import AddressValueError, IPv6Address  # rarely needed
+
+    rest = rest.rstrip("/")
+    if _is_number(rest):
+        return f"127.0.0.1:{rest}"
+    if rest == "*":
+        return f"0.0.0.0:{DEFAULT_PORT}"
+    if re.fullmatch(r"[\w.-]+|\[[^\[\]/]+\]", rest):
+        return f"{rest}:{DEFAULT_PORT}"
+    if re.fullmatch(r"[^:\[\]/]+:[0-9]+", rest):  # it only had a slash at the end
+        return rest
+    head, _, port = rest.rpartition(":")
+    # What can be an address and a port is taken for that, even if it can be an address too.
+    for host, number in ((head, port), (rest, str(DEFAULT_PORT))):
+        try:
+            IPv6Address(host)
+        except AddressValueError:
+            continue
+        if _is_number(number):
+            return f"[{host}]:{number}"
+    return None
 
 
 def _parse_unix(text: str, rest: str, tls: bool) -> UnixEndpoint:
