@@ -6,6 +6,8 @@ import os
 import sys
 from typing import NoReturn
 
+import click
+
 from cipherecho.ciphers.specification import SelectionError
 from cipherecho.cli.configuration.problems import SettingsError
 from cipherecho.cli.messages import Messages, form_asked_for
@@ -31,10 +33,7 @@ def _run(program: Program) -> int:
     try:
         _open_standard_descriptors()
         messages.use(form_asked_for(sys.argv[1:], os.environ, COMMANDS))
-        return exit_status(
-            lambda: root.main(prog_name="cipherecho", standalone_mode=False, obj=program),
-            messages.complain,
-        )
+        return exit_status(lambda: _main(program), messages.complain)
     except SelectionError as error:
         messages.complain(str(error))
         return 2
@@ -47,6 +46,22 @@ def _run(program: Program) -> int:
             raise
         messages.crash()
         return 1
+
+
+def _main(program: Program) -> object:
+    """Run Click, and add to an error what may have been meant."""
+    try:
+        return root.main(prog_name="cipherecho", standalone_mode=False, obj=program)
+    except click.UsageError as error:
+        from cipherecho.cli.guesses import complaint
+
+        raise click.UsageError(complaint(error, sys.argv[1:])) from error
+    except FileNotFoundError as error:
+        from cipherecho.cli.guesses import missing_file_hint
+
+        hint = missing_file_hint(error.filename, sys.argv[1:], click.Context(root))
+        error.strerror = f"{error.strerror}{hint}"
+        raise
 
 
 def _open_standard_descriptors() -> None:

@@ -32,6 +32,10 @@ class _Root(click.Group):
 
     context_class = HelpContext
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # Many servers have this word, so it does no harm; nobody has to type it.
+        return super().parse_args(ctx, args[1:] if args[:1] == ["serve"] else args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -46,11 +50,10 @@ class _Root(click.Group):
         if args and args[0] not in COMMANDS:
             if ctx.resilient_parsing:  # a shell completes, and wants no complaints
                 return None, None, args
-            from difflib import get_close_matches
+            from cipherecho.cli.guesses import WrongLineError
 
-            near = get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {' and '.join(COMMANDS)}"
-            raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx)
+            there_are = f"there are {', '.join(COMMANDS)}"
+            raise WrongLineError(f"there is no command {args[0]!r}", there_are, ctx)
         return super().resolve_command(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -117,8 +120,10 @@ def root(ctx: click.Context, /, *, check_config: bool, **_: Any) -> int | None:
 def _refuse_options_before(ctx: click.Context, command: str) -> None:
     for parameter in ctx.command.params:
         if ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE:
-            raise click.UsageError(
-                f"got {parameter.opts[0]} before {command}, where it is an option of the server; "
+            from cipherecho.cli.guesses import WrongLineError
+
+            raise WrongLineError(
+                f"got {parameter.opts[0]} before {command}, where it is an option of the server",
                 f"expected the options of {command} after its name",
                 ctx,
             )

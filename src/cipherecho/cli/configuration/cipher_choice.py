@@ -47,7 +47,9 @@ class _CipherSpecification(click.ParamType):  # type: ignore[type-arg]
         try:
             return value if isinstance(value, Specification) else parse(value)
         except SpecificationError as error:
-            raise _refusal(error, param, ctx) from error
+            from cipherecho.cli.guesses import with_names
+
+            raise _refusal(with_names(error), param, ctx) from error
 
     def split_envvar_value(self, rv: str) -> Sequence[str]:
         # White space separates the stages of a chain, but not inside quotes; commas separate the
