@@ -65,18 +65,20 @@ class Chaocipher:
 
     def encryptor(self) -> Transform:
         """Return a transform with both alphabets as they were given."""
-        return _Encryptor(numbers_of(self.left), numbers_of(self.right))
+        left, right = numbers_of(self.left), numbers_of(self.right)
+        return _Disks(right, _RIGHT_ORDERS, left, _LEFT_ORDERS)
 
     def decryptor(self) -> Transform:
         """Return a transform that undoes what :meth:`encryptor` makes."""
-        return _Decryptor(numbers_of(self.left), numbers_of(self.right))
+        left, right = numbers_of(self.left), numbers_of(self.right)
+        return _Disks(left, _LEFT_ORDERS, right, _RIGHT_ORDERS)
 
 
 def _orders(turn: int, taken: int) -> tuple[bytes, ...]:
-    """Return, for each place of a letter, which places an alphabet is put together from.
+    """Return the next order of an alphabet for each place at which a letter is found.
 
-    The alphabet is turned until that place, and `turn` more, is the first.  Then the letter
-    that is `taken` from the first is taken out and put back in as the fourteenth.
+    The alphabet is turned until that place, and `turn` more, comes first.  Then the letter
+    `taken` places after the first is taken out, and put back in as the fourteenth.
     """
     orders = []
     for place in range(26):
@@ -93,49 +95,38 @@ _RIGHT_ORDERS = _orders(turn=1, taken=2)
 
 
 class _Disks:
-    """The two alphabets of one connection, as numbers; what is remembered is their order."""
+    """The two disks of one connection.
 
-    __slots__ = ("_left", "_right")
+    Letters are found on one and replaced by those of the other.  The state is the order of both
+    alphabets, as numbers.
+    """
 
-    def __init__(self, left: bytes, right: bytes) -> None:
-        self._left = left
-        self._right = right
+    __slots__ = ("_found", "_found_orders", "_other", "_other_orders")
+
+    def __init__(
+        self,
+        found: bytes,
+        found_orders: tuple[bytes, ...],
+        other: bytes,
+        other_orders: tuple[bytes, ...],
+    ) -> None:
+        self._found, self._found_orders = found, found_orders
+        self._other, self._other_orders = other, other_orders
 
     def __deepcopy__(self, memo: dict[int, object]) -> _Disks:
-        return type(self)(self._left, self._right)
-
-
-class _Encryptor(_Disks):
-    __slots__ = ()
+        return _Disks(self._found, self._found_orders, self._other, self._other_orders)
 
     def __call__(self, body: bytes) -> bytes:
         return code_letters(body, self._code)
 
     def _code(self, numbers: bytes) -> bytes:
-        left, right = self._left, self._right
+        found, found_orders = self._found, self._found_orders
+        other, other_orders = self._other, self._other_orders
         coded = bytearray()
         for number in numbers:
-            place = right.index(number)
-            coded.append(left[place])
-            left = _LEFT_ORDERS[place].translate(left.ljust(256))
-            right = _RIGHT_ORDERS[place].translate(right.ljust(256))
-        self._left, self._right = left, right
-        return bytes(coded)
-
-
-class _Decryptor(_Disks):
-    __slots__ = ()
-
-    def __call__(self, body: bytes) -> bytes:
-        return code_letters(body, self._code)
-
-    def _code(self, numbers: bytes) -> bytes:
-        left, right = self._left, self._right
-        coded = bytearray()
-        for number in numbers:
-            place = left.index(number)
-            coded.append(right[place])
-            left = _LEFT_ORDERS[place].translate(left.ljust(256))
-            right = _RIGHT_ORDERS[place].translate(right.ljust(256))
-        self._left, self._right = left, right
+            place = found.index(number)
+            coded.append(other[place])
+            found = found_orders[place].translate(found.ljust(256))
+            other = other_orders[place].translate(other.ljust(256))
+        self._found, self._other = found, other
         return bytes(coded)

@@ -76,11 +76,11 @@ class Solitaire:
 
     def encryptor(self) -> Transform:
         """Return a transform with the deck as the passphrase arranges it."""
-        return _Encryptor(self._deck)
+        return _Player(self._deck, 1)
 
     def decryptor(self) -> Transform:
         """Return a transform that undoes what :meth:`encryptor` makes."""
-        return _Decryptor(self._deck)
+        return _Player(self._deck, -1)
 
     @cached_property
     def _deck(self) -> bytes:
@@ -97,15 +97,29 @@ _IN_ORDER = bytes(range(1, 55))
 
 
 class _Player:
-    """Plays with the deck of one connection; what is remembered is its order."""
+    """Plays with the deck of one connection; the state is its order.
 
-    __slots__ = ("_deck",)
+    `sign` is 1 to add cards to letters, and -1 to subtract them.
+    """
 
-    def __init__(self, deck: bytes) -> None:
+    __slots__ = ("_deck", "_sign")
+
+    def __init__(self, deck: bytes, sign: int) -> None:
         self._deck = deck
+        self._sign = sign
 
     def __deepcopy__(self, memo: dict[int, object]) -> _Player:
-        return type(self)(self._deck)
+        return _Player(self._deck, self._sign)
+
+    def __call__(self, body: bytes) -> bytes:
+        return code_letters(body, self._code)
+
+    def _code(self, numbers: bytes) -> bytes:
+        sign = self._sign
+        cards = self._draw(len(numbers))
+        return bytes(
+            [(number + sign * card) % 26 for number, card in zip(numbers, cards, strict=True)]
+        )
 
     def _draw(self, count: int) -> bytes:
         """Return the next `count` cards that count; jokers do not."""
@@ -119,28 +133,6 @@ class _Player:
                 cards.append(card)
         self._deck = deck
         return bytes(cards)
-
-
-class _Encryptor(_Player):
-    __slots__ = ()
-
-    def __call__(self, body: bytes) -> bytes:
-        return code_letters(body, self._code)
-
-    def _code(self, numbers: bytes) -> bytes:
-        cards = self._draw(len(numbers))
-        return bytes([(number + card) % 26 for number, card in zip(numbers, cards, strict=True)])
-
-
-class _Decryptor(_Player):
-    __slots__ = ()
-
-    def __call__(self, body: bytes) -> bytes:
-        return code_letters(body, self._code)
-
-    def _code(self, numbers: bytes) -> bytes:
-        cards = self._draw(len(numbers))
-        return bytes([(number - card) % 26 for number, card in zip(numbers, cards, strict=True)])
 
 
 def _shuffled(deck: bytes) -> bytes:
