@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -130,8 +131,8 @@ def test_a_page_says_what_a_cipher_is_and_takes() -> None:
     page = said("ciphers", "caesar")
     assert page.startswith(f"caesar (cipherecho-classical {CLASSICAL}, toy)\n")
     assert "Moves every letter the same number of places" in page
-    (option,) = [line.split() for line in page.splitlines() if line.startswith("  shift")]
-    assert " ".join(option) == (
+    table = page.partition("Options:\n")[2].partition("\n\n")[0]
+    assert " ".join(table.split()) == (
         "shift a whole number, -25 to 25 default '3' places to the right; to the left if negative"
     )
 
@@ -250,6 +251,42 @@ def test_an_example_that_shells_would_change_is_written_otherwise(plugins: Site)
     plugins.install("acme-ciphers", {"wobble": "acme:Reverse"}, acme=source)
     example = data("ciphers", "wobble")["example"]
     assert run_shell(example["command"]).stdout == rb"c'bt\a n-" + b"\n"
+
+
+LONG = """
+from typing import Annotated
+
+class Wobble:
+    \"\"\"Wobbles.
+
+    A paragraph whose lines are as long as their author likes, such as those of a hundred letters,
+    is wrapped anew.
+
+        $ an example keeps its lines, however long they may be, since somebody will paste them
+    \"\"\"
+
+    table = bytes(range(256))
+
+    def __init__(self, key: Annotated[str, "word " * 30], {others}):
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    "others", ["", 'kind: Literal["chacha20-poly1305", "aes-256-gcm"] = "aes-256-gcm"']
+)
+def test_a_page_fits_a_terminal_of_80_columns(plugins: Site, others: str) -> None:
+    source = "from typing import Literal\n" + LONG.replace("{others}", others)
+    plugins.install("acme-ciphers", {"wobble": "acme:Wobble"}, acme=source)
+    page = run("ciphers", "wobble", COLUMNS="80").stdout.decode()
+    [paragraph] = re.findall(r"^A paragraph(?:.+\n)+", page, re.MULTILINE)
+    assert paragraph == (
+        "A paragraph whose lines are as long as their author likes, such as those of a\n"
+        "hundred letters, is wrapped anew.\n"
+    )
+    too_long = [line.strip()[:20] for line in page.splitlines() if len(line) > 80]
+    assert too_long == ["$ an example keeps i"]
+    assert page.count("word") == 30
 
 
 def test_a_page_is_shown_where_the_encoding_lacks_a_letter() -> None:

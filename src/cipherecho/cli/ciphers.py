@@ -29,6 +29,7 @@ from cipherecho.ciphers.options import (
 from cipherecho.ciphers.registry import BrokenCipherError, Entry, IncompatibleCipherError, Registry
 from cipherecho.ciphers.specification import SelectionError, Specification, parse
 from cipherecho.cli.configuration.cipher_choice import SPECIFICATION, installed
+from cipherecho.cli.help import hanging
 from cipherecho.printable import printable
 from cipherecho.session import ReplyMode, Session
 
@@ -36,6 +37,12 @@ __all__ = ["ciphers"]
 
 # The line of an example, if the cipher has none of its own.
 _TEXT = "Attack at dawn!"
+
+# Wider terminals get pages of this width too, since longer lines are hard to read.
+_WIDEST = 80
+
+# A column of text that is narrower than this is hard to read, too.
+_NARROWEST = 30
 
 
 @click.command()
@@ -234,9 +241,10 @@ def _command(specification: Specification, line: str) -> str:
 
 
 def _render(page: dict[str, Any]) -> str:
+    width = min(shutil.get_terminal_size().columns, _WIDEST)
     parts = [_title(page)]
     if page["help"]:
-        parts.append("\n".join(map(printable, page["help"].splitlines())))
+        parts.append(_prose(page["help"], width))
     if page["options"]:
         rows = [
             [
@@ -245,7 +253,7 @@ def _render(page: dict[str, Any]) -> str:
             ]
             for option in page["options"]
         ]
-        parts.append("Options:\n" + _columns(rows, indent="  "))
+        parts.append("Options:\n" + _options(rows, width))
     else:
         parts.append("It takes no options.")
     example = "\n".join(
@@ -253,6 +261,41 @@ def _render(page: dict[str, Any]) -> str:
     )
     parts.append("Example:\n" + textwrap.indent(example, "  "))
     return "\n\n".join(parts)
+
+
+def _prose(text: str, width: int) -> str:
+    """Return a docstring with those paragraphs wrapped anew that are too wide."""
+    paragraphs = "\n".join(map(printable, text.splitlines())).split("\n\n")
+    return "\n\n".join(
+        textwrap.fill(paragraph, width, break_on_hyphens=False, break_long_words=False)
+        if _is_prose(paragraph) and max(map(len, paragraph.splitlines())) > width
+        else paragraph
+        for paragraph in paragraphs
+    )
+
+
+def _is_prose(paragraph: str) -> bool:
+    """Return whether the lines of a paragraph may be joined: code and lists have theirs."""
+    return all(line[:1].isalnum() or line[:1] in "\"'(`" for line in paragraph.splitlines() if line)
+
+
+def _options(rows: Sequence[Sequence[str]], width: int) -> str:
+    """Return a table with its last column wrapped, or below the others if they are wide."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    *first, last = widths
+    if len("  ") + sum(size + 2 for size in first) + min(last, _NARROWEST) <= width:
+        lines = [
+            hanging("  " + "".join(f"{cell:{size + 2}}" for cell, size in pairs), row[-1], width)
+            for row in rows
+            for pairs in [zip(row[:-1], first, strict=True)]
+        ]
+    else:
+        lines = []
+        for name, takes, necessity, text in rows:
+            beside = f"  {name:{widths[0]}}  "
+            lines.append(hanging(beside, f"{takes}, {necessity}", width))
+            lines += [hanging(" " * len(beside), text, width)] if text else []
+    return "\n".join(lines)
 
 
 def _title(page: dict[str, Any]) -> str:

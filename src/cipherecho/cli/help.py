@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import click
 
-__all__ = ["HelpContext", "write_sections"]
+__all__ = ["HelpContext", "hanging", "write_sections"]
 
 _WIDEST_TERM = len("--handshake-timeout SECONDS")
 """A longer term has a line of its own: there are three, and descriptions need the room."""
@@ -16,6 +16,19 @@ _WIDEST_TERM = len("--handshake-timeout SECONDS")
 # A default stays in one line, so that it can be read at a glance.
 _DEFAULT = re.compile(r"\[default: [^]]{,40}\]")
 _NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+def hanging(first: str, text: str, width: int) -> str:
+    """Return `first` with a text beside it, in lines of that width; no word is broken."""
+    wrapped = textwrap.fill(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=" " * len(first),
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+    return (wrapped or first).rstrip()
 
 
 class _Formatter(click.HelpFormatter):
@@ -31,15 +44,8 @@ class _Formatter(click.HelpFormatter):
             if len(term) > widest:
                 self.write(f"{first.rstrip()}\n")
                 first = " " * indent
-            wrapped = textwrap.fill(
-                _DEFAULT.sub(lambda found: found[0].replace(" ", _NO_BREAK), text),
-                max(self.width, indent + 10),
-                initial_indent=first,
-                subsequent_indent=" " * indent,
-                break_on_hyphens=False,
-                break_long_words=False,
-            )
-            self.write(f"{wrapped.rstrip().replace(_NO_BREAK, ' ')}\n")
+            whole = _DEFAULT.sub(lambda found: found[0].replace(" ", _NO_BREAK), text)
+            self.write(f"{hanging(first, whole, self.width).replace(_NO_BREAK, ' ')}\n")
 
 
 class HelpContext(click.Context):
