@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
+import trio.testing
 from trio.testing import wait_all_tasks_blocked
 
 from cipherecho.connections.offload.turns import Turns
@@ -79,3 +81,17 @@ async def test_who_is_cancelled_while_it_waits_keeps_nobody_waiting() -> None:
             await turns.wait()
         nursery.start_soon(code, turns, passes, 0.001, done, 1)
     assert done == [1]
+
+
+async def test_a_turn_that_fails_to_begin_delays_others_for_five_seconds_at_most(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(lot: trio.lowlevel.ParkingLot, *, count: float = 1) -> list[trio.lowlevel.Task]:
+        raise MemoryError
+
+    turns = Turns()
+    monkeypatch.setattr(trio.lowlevel.ParkingLot, "unpark", fail)
+    turns.spend(1)
+    begin = trio.current_time()
+    await turns.wait()
+    assert trio.current_time() - begin <= 5

@@ -64,9 +64,9 @@ class Turns:
         self._spent = 0
         self._turn_ends = False
         try:
-            self._number += 1
             if self._waiting:
                 self._waiting.unpark(count=max(1, int(TURN_SECONDS / max(self._mean, 1e-9))))
+                self._number += 1  # only now, or who waits takes it for one that has begun
                 # Those who come meanwhile wait behind the others, or for those that were let in.
                 self._end_turn()
         except BaseException:  # noqa: S110 (it would end the program; and nobody waits for ever)
