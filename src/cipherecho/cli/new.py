@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.resources import files
 from pathlib import Path
 
 import click
@@ -12,6 +13,10 @@ from cipherecho.ciphers.registry import Registry
 from cipherecho.ciphers.specification import normalized_name
 
 __all__ = ["new"]
+
+# A package for a cipher called new-cipher. The cipher is a module that is checked with all
+# others; the rest could not be run or read where it lies.
+_TEMPLATE = files("cipherecho.cli") / "template"
 
 
 @click.command()
@@ -40,15 +45,22 @@ def new(name: str, directory: Path | None) -> None:
     directory = directory or Path(f"cipherecho-{folded}")
     if directory.exists():
         raise click.UsageError(f"{directory} exists already, and nothing is overwritten")
+    module = f"cipherecho_{folded.replace('-', '_')}"
     words = {
-        "name": folded,
-        "module": f"cipherecho_{folded.replace('-', '_')}",
-        "class": _class_name(folded),
-        "version": __version__,
+        "cipherecho_new_cipher": module,
+        "NewCipher": _class_name(folded),
+        "new-cipher": folded,
+        "0.0.0": __version__,
     }
-    for path, text in _FILES.items():
-        file = directory / _filled(path, words)
+    for source, path in {
+        "pyproject.toml.in": "pyproject.toml",
+        "README.md.in": "README.md",
+        "cipher.py": f"src/{module}/__init__.py",
+        "test_cipher.py.in": f"tests/test_{module}.py",
+    }.items():
+        file = directory / path
         file.parent.mkdir(parents=True, exist_ok=True)
+        text = _TEMPLATE.joinpath(source).read_text(encoding="utf-8")
         file.write_text(_filled(text, words), encoding="utf-8")
     click.echo(
         f"wrote {directory}; next:\n"
@@ -64,84 +76,5 @@ def _class_name(name: str) -> str:
 
 
 def _filled(text: str, words: dict[str, str]) -> str:
-    return re.sub(r"@(\w+)@", lambda match: words[match[1]], text)
-
-
-_FILES = {
-    "pyproject.toml": """\
-[build-system]
-requires = ["hatchling"]
-build-backend = "hatchling.build"
-
-[project]
-name = "cipherecho-@name@"
-version = "0.1.0"
-description = "The cipher @name@ for cipherecho"
-readme = "README.md"
-requires-python = ">=3.11"
-dependencies = ["cipherecho>=@version@"]
-
-[project.optional-dependencies]
-test = ["pytest"]
-
-[project.entry-points."cipherecho.ciphers"]
-@name@ = "@module@:@class@"
-
-[tool.hatch.build.targets.wheel]
-packages = ["src/@module@"]
-""",
-    "README.md": """\
-# cipherecho-@name@
-
-The cipher `@name@` for cipherecho.
-
-```sh
-pip install .
-cipherecho ciphers @name@
-cipherecho --cipher @name@:3
-```
-
-To test it: `pip install -e '.[test]' && pytest && cipherecho check @name@`
-""",
-    "src/@module@/__init__.py": '''\
-"""The cipher @name@."""
-
-import string
-from dataclasses import dataclass
-from typing import Annotated
-
-from cipherecho.cipher import Range, Vector, letter_table
-
-
-@dataclass(frozen=True)
-class @class@:
-    """Moves every letter some places along the alphabet.
-
-    Say here what your cipher does, where it comes from and what is weak about it:
-    `cipherecho ciphers @name@` shows this.
-    """
-
-    shift: Annotated[int, Range(0, 25), "how many places"] = 1
-
-    vectors = (
-        Vector("Hal", "Ibm", source="worked out by hand"),
-        Vector("abc xyz", "def abc", source="worked out by hand", options="3"),
-    )
-
-    @property
-    def table(self) -> bytes:
-        alphabet = string.ascii_uppercase
-        return letter_table(alphabet[self.shift :] + alphabet[: self.shift])
-''',
-    "tests/test_@module@.py": '''\
-"""The cipher keeps the contract of cipherecho, and its vectors hold."""
-
-from cipherecho.testing import CipherTests
-
-from @module@ import @class@
-
-
-class Test@class@(CipherTests):
-    factory = @class@
-''',
-}
+    """Return a text of the template with the names of its cipher replaced."""
+    return re.sub("|".join(map(re.escape, words)), lambda found: words[found[0]], text)
