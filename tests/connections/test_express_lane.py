@@ -14,7 +14,6 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from math import inf
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -656,7 +655,7 @@ class FullSet:
 async def test_what_the_system_refuses_to_watch_is_served_by_a_task(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(express_lane, "select", SimpleNamespace(epoll=FullSet, EPOLLIN=1))
+    monkeypatch.setattr(express_lane, "epoll", FullSet)
     async with serving() as endpoint:
         client = connect(endpoint)
         for _ in range(3):

@@ -20,14 +20,15 @@ for it like for any other.
 
 from __future__ import annotations
 
-import select
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from math import inf
 from ssl import SSLWantWriteError
 from time import perf_counter
+from typing import Any
 
 import trio
 
@@ -39,12 +40,19 @@ from cipherecho.connections.offload.workers import Job
 from cipherecho.network.sockets import RECEIVE_BYTES, is_readable
 from cipherecho.session import Closed
 
+if sys.platform == "linux":
+    from select import EPOLLIN, epoll
+    from socket import MSG_DONTWAIT
+else:  # nobody makes an express lane here; see has_express_lane
+    EPOLLIN = MSG_DONTWAIT = 0
+    epoll: Any = None
+
 __all__ = ["ExpressLane", "has_express_lane"]
 
 
 def has_express_lane() -> bool:
     """Return whether this platform has what the express lane needs."""
-    return hasattr(select, "epoll")
+    return sys.platform == "linux"
 
 
 # So many connections are answered between two looks at the clock, half a millisecond's work,
@@ -59,7 +67,7 @@ _TURN_SECONDS = 0.001
 _LONG_REPLY = 16 * 1024
 
 # Asking for this with each call spares a call for each connection that comes.
-_AT_ONCE = socket.MSG_DONTWAIT if has_express_lane() else 0
+_AT_ONCE = MSG_DONTWAIT
 
 # Whose time is up is looked for that often: a tenth of the shortest time, and a second at
 # the most. A look costs a tenth of a microsecond for each connection; a timer for each
@@ -91,7 +99,7 @@ class ExpressLane:
         self._to_task = hand_over
         self._failed = fail
         self._faults = FailureLog("internal error in the express lane", "internal error again")
-        self._epoll = select.epoll()
+        self._epoll = epoll()
         self._quiet: dict[int, SocketConnection] = {}  # by descriptor
         self._coding: set[SocketConnection] = set()  # those that a worker thread answers
         self._listeners: dict[int, tuple[Callable[[], bool], trio.Event]] = {}
@@ -118,7 +126,7 @@ class ExpressLane:
             return True
         descriptor = connection.socket.fileno()
         try:
-            self._epoll.register(descriptor, select.EPOLLIN)
+            self._epoll.register(descriptor, EPOLLIN)
         except OSError:
             return False
         self._quiet[descriptor] = connection
@@ -133,7 +141,7 @@ class ExpressLane:
         await trio.lowlevel.checkpoint_if_cancelled()  # or the set may be closed already
         stopped = trio.Event()
         descriptor = listener.fileno()
-        self._epoll.register(descriptor, select.EPOLLIN)
+        self._epoll.register(descriptor, EPOLLIN)
         self._listeners[descriptor] = accept, stopped
         try:
             await stopped.wait()

@@ -14,13 +14,16 @@ import atexit
 import errno
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 
 __all__ = ["Signals"]
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
-_HANDLED = (*_STOPPING, signal.SIGHUP)
+_HANDLED: tuple[signal.Signals, ...] = _STOPPING
+if sys.platform != "win32":
+    _HANDLED += (signal.SIGHUP,)
 
 # A supervisor passes on what the terminal has sent to the whole process group already
 # (npm run, uv run, timeout): two signals, one wish. Nobody presses Ctrl-C twice so quickly.
@@ -62,18 +65,19 @@ class Signals:
         for number in _STOPPING:
             if self._before[number] != signal.SIG_IGN:
                 signal.signal(number, self._on_stop)
-        signal.signal(signal.SIGHUP, self._on_hang_up)
         # Python gives back their default actions shortly before its end. A second signal of
         # the same wish would change the exit status then.
         atexit.register(_ignore)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
+        if sys.platform != "win32":
+            signal.signal(signal.SIGHUP, self._on_hang_up)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
 
     def release(self) -> None:
         """Let them do what they did before, for a command that is no server."""
         atexit.unregister(_ignore)
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if self._hung_up:
+        if sys.platform != "win32" and self._hung_up:
             signal.raise_signal(signal.SIGHUP)
 
     def serve(
@@ -106,6 +110,8 @@ class Signals:
         The kernel may send SIGHUP a moment before this becomes true.  A process that was
         started with SIGHUP ignored (nohup) goes on.
         """
+        if sys.platform == "win32":
+            return False
         return (
             self._had_terminal
             and self._before[signal.SIGHUP] != signal.SIG_IGN
@@ -173,6 +179,8 @@ def _ignore() -> None:
 
 def _has_terminal() -> bool:
     """Return whether there is a terminal whose closing sends SIGHUP to this process."""
+    if sys.platform == "win32":
+        return False
     try:
         # pathlib takes long to import.
         with open("/proc/self/stat", "rb") as stat:  # noqa: PTH123

@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import stat
+import sys
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -244,6 +245,8 @@ def _listening(family: int, address: tuple[Any, ...]) -> socket.socket:
 
 
 async def _open_unix(path: str, mode: int | None, stack: AsyncExitStack) -> socket.socket:
+    if sys.platform == "win32":
+        raise OSError("Python has no Unix sockets on Windows; expected tcp:// or tls://")
     unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         async with _alone_in(os.path.dirname(path)):  # noqa: PTH120
@@ -274,7 +277,9 @@ async def _alone_in(directory: str) -> AsyncIterator[None]:
     lock is on the directory itself, so that it leaves no file behind.  Whoever may not read
     the directory, or finds that some program keeps it locked, goes without.
     """
-    import fcntl  # there is none on Windows, nor are there Unix sockets in its Python
+    if sys.platform == "win32":
+        raise NotImplementedError  # _open_unix has refused it
+    import fcntl
 
     with ExitStack() as closing:
         with suppress(OSError), trio.move_on_after(_LOCK_SECONDS):
@@ -291,6 +296,8 @@ async def _alone_in(directory: str) -> AsyncIterator[None]:
 
 def _is_stale(path: str) -> bool:
     """Return whether `path` is a socket that its server left behind when it ended."""
+    if sys.platform == "win32":
+        return False
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         if stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116
             probe.setblocking(False)
@@ -378,7 +385,7 @@ def _bound_to(listening: socket.socket) -> Endpoint:
     not told.
     """
     address = listening.getsockname()
-    if listening.family == socket.AF_UNIX:
+    if sys.platform != "win32" and listening.family == socket.AF_UNIX:
         # A name in Linux's abstract namespace begins with a zero byte, shown as by ss(8).
         return UnixEndpoint(re.sub("^\0", "@", os.fsdecode(address)))
     if listening.family == _AF_VSOCK:

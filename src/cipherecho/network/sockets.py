@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
@@ -40,7 +41,7 @@ class _HasDescriptor(Protocol):
 
 def is_readable(endpoint: _HasDescriptor) -> bool:
     """Return whether a read would not wait: there is data, an end, an error or a connection."""
-    if not hasattr(select, "poll"):  # Windows
+    if sys.platform == "win32":
         return bool(select.select([endpoint.fileno()], [], [], 0)[0])
     poll = select.poll()
     poll.register(endpoint.fileno(), select.POLLIN)

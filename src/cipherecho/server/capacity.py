@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
-
-try:
-    import resource
-except ImportError:  # Windows has no such limit
-    resource = None  # type: ignore[assignment]
 
 __all__ = ["MOST_REFUSALS", "Capacity"]
 
@@ -60,8 +56,10 @@ class Capacity:
 
 def _descriptors_left() -> float:
     """Return how many descriptors may still be opened, some being kept in reserve."""
-    if resource is None:
+    if sys.platform == "win32":  # which has no such limit
         return float("inf")
+    import resource
+
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         return float("inf")
@@ -70,8 +68,12 @@ def _descriptors_left() -> float:
 
 def _allow_descriptors(wanted: int) -> None:
     """Raise the process's limit, as far as the system lets it, so that `wanted` are left."""
+    if sys.platform == "win32":
+        return
+    import resource
+
     missing = wanted - _descriptors_left()
-    if resource is None or missing <= 0:
+    if missing <= 0:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = int(soft + missing)

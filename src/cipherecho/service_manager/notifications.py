@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -42,7 +43,7 @@ class ServiceManager:
         self._address = re.sub("^@", "\0", variables.get("NOTIFY_SOCKET", ""))
         # Opened once, so that the watchdog is fed even when the descriptors have run out.
         self._socket: socket.socket | None = None
-        if self._address:
+        if sys.platform != "win32" and self._address:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.setblocking(False)
             # What it is connected to is still there for it in a sandbox.

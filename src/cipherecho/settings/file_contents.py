@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,12 @@ _GRACE_SECONDS = 1.0
 
 _AT_ONCE = 1024 * 1024
 _PAUSE_SECONDS = 0.02
+
+# Not to wait for a writer of a pipe: later, another reader would have to share with this one.
+if sys.platform == "win32":
+    _FLAGS = os.O_RDONLY | os.O_BINARY
+else:
+    _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 
 
 @dataclass(frozen=True)
@@ -105,8 +112,7 @@ def _in_time(work: Callable[[float], _Result], seconds: float) -> _Result:
 
 
 def _read(path: Path, until: float, most: int) -> Contents:
-    # Not to wait for a writer: later, another reader would have to share with this one.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    descriptor = os.open(path, _FLAGS)
     try:
         status = os.fstat(descriptor)
         mode = status.st_mode
