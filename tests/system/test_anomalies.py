@@ -14,7 +14,7 @@ from cipherecho.server.welcome import Welcome
 from tests.helpers.certificates import Authority
 from tests.system.anomalies import ERRORS, SCENARIOS, Scenario, at_once, play
 
-SAMPLE = 4
+SAMPLE = 2
 
 
 @pytest.fixture(scope="module")
