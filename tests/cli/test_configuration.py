@@ -23,12 +23,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from cipherecho.ciphers.shapes import new_transform
-from cipherecho.cli.configuration.layers import (
-    LISTENER_KEYS,
-    PROCESS_KEYS,
-    Configuration,
-    configuration_of,
-)
+from cipherecho.cli.configuration.assembly import Configuration, configuration_of
+from cipherecho.cli.configuration.layers import LISTENER_KEYS, PROCESS_KEYS
 from cipherecho.cli.configuration.option_types import Option, SwitchType
 from cipherecho.cli.configuration.problems import SettingsError
 from cipherecho.cli.configuration.toml_file import read_settings_file

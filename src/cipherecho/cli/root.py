@@ -101,7 +101,7 @@ def root(ctx: click.Context, /, *, check_config: bool, **_: Any) -> int | None:
         signals.release()
         _refuse_options_before(ctx, ctx.invoked_subcommand)
         return None
-    from cipherecho.cli.configuration.layers import configuration_of
+    from cipherecho.cli.configuration.assembly import configuration_of
 
     with redirect_stdout(sys.stderr):  # a plugin may print, but not there
         configuration = configuration_of(ctx)

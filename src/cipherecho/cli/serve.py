@@ -9,7 +9,7 @@ from contextlib import redirect_stdout, suppress
 from functools import partial
 
 from cipherecho.ciphers.specification import SelectionError
-from cipherecho.cli.configuration.layers import Configuration
+from cipherecho.cli.configuration.assembly import Configuration
 from cipherecho.cli.configuration.problems import SettingsError
 from cipherecho.cli.configuration.toml_file import SettingsFile
 from cipherecho.cli.messages import CRASHED
