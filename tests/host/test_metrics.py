@@ -37,7 +37,7 @@ class Connection:
 
 
 def counters() -> Counters:
-    """Return a tally in which every number is another."""
+    """Return counters, each with another number."""
     made = Counters()
     made.serving = 2
     made.most = 1000
@@ -67,7 +67,7 @@ def samples(metrics: Metrics) -> dict[str, float]:
     }
 
 
-def test_every_number_of_a_tally_is_told() -> None:
+def test_every_counter_is_told() -> None:
     buffers = Buffers(2000)
     buffers.bytes = 1500
     watched = {"main": Watched(counters(), lambda: 1.8e9)}

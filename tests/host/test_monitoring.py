@@ -25,9 +25,9 @@ from cipherecho.network.listeners import open_listeners
 from cipherecho.settings.endpoint import TcpEndpoint
 from tests.helpers.running import PATIENCE, tool
 
-TALLY = Counters()
-TALLY.most = 9
-LISTENERS = {"main": Watched(TALLY)}
+COUNTERS = Counters()
+COUNTERS.most = 9
+LISTENERS = {"main": Watched(COUNTERS)}
 
 
 def never(failure: Exception) -> None:
@@ -363,7 +363,7 @@ async def test_one_that_is_alone_keeps_its_place_before_a_source_that_has_many()
 
 
 async def test_one_that_takes_its_response_is_not_silent() -> None:
-    services = {"x" * 1000 + str(number): Watched(TALLY) for number in range(300)}
+    services = {"x" * 1000 + str(number): Watched(COUNTERS) for number in range(300)}
     async with watched(services=services) as endpoint, AsyncExitStack() as stack:
         reader = await trio.open_tcp_stream(endpoint.host, endpoint.port)
         async with reader:
@@ -442,7 +442,7 @@ async def test_metrics_that_fail_are_left_out_and_logged_once(
     def expires() -> float:
         raise ZeroDivisionError
 
-    async with watched(services={"main": Watched(TALLY, expires)}) as endpoint:
+    async with watched(services={"main": Watched(COUNTERS, expires)}) as endpoint:
         for _ in range(3):
             response = await ask(endpoint, "/metrics")
             assert response.status == 200

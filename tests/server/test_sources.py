@@ -64,10 +64,10 @@ async def test_a_source_has_so_many_connections_and_no_more() -> None:
 async def test_a_connection_that_ends_makes_room_for_one() -> None:
     sources = Sources(Limits(max_connections_per_source=2))
     assert admitted(sources, HERE, 5) == 2  # the refused ones do not count
-    sources.leave(HERE)
+    sources.give_back(HERE)
     assert admitted(sources, HERE, 5) == 1
-    sources.leave(HERE)
-    sources.leave(HERE)
+    sources.give_back(HERE)
+    sources.give_back(HERE)
     assert admitted(sources, HERE, 5) == 2
 
 
@@ -103,16 +103,16 @@ async def test_a_burst_is_whole_at_any_rate(rate: float, mock_clock: MockClock) 
 async def test_the_end_of_a_connection_gives_no_token_back(mock_clock: MockClock) -> None:
     sources = rated(rate=1, burst=1)
     assert sources.admit(HERE) is None
-    sources.leave(HERE)
+    sources.give_back(HERE)
     assert sources.admit(HERE) == "source rate"
 
 
 async def test_a_source_that_is_full_loses_no_token(mock_clock: MockClock) -> None:
     sources = Sources(Limits(max_connections_per_source=1, accept_rate=1, accept_burst=2))
     assert [sources.admit(HERE) for _ in range(3)] == [None, "source full", "source full"]
-    sources.leave(HERE)
+    sources.give_back(HERE)
     assert sources.admit(HERE) is None
-    sources.leave(HERE)
+    sources.give_back(HERE)
     # Neither does one that is refused for its rate count as a connection.
     assert [sources.admit(HERE) for _ in range(2)] == ["source rate", "source rate"]
     mock_clock.jump(1)
@@ -141,7 +141,7 @@ async def test_two_addresses_of_one_source(address: object, same: object) -> Non
     sources = Sources(Limits(max_connections_per_source=1))
     assert sources.admit(address) is None
     assert sources.admit(same) == "source full"
-    sources.leave(same)
+    sources.give_back(same)
     assert sources.admit(address) is None
     assert name_of(address) == name_of(same)
 
@@ -169,7 +169,7 @@ async def test_a_client_without_an_address_has_no_source(address: object) -> Non
     sources = Sources(Limits(max_connections_per_source=1, accept_rate=1, accept_burst=1))
     assert admitted(sources, address, 100) == 100
     for _ in range(100):
-        sources.leave(address)
+        sources.give_back(address)
     assert name_of(address) is None
 
 
@@ -200,7 +200,7 @@ async def test_a_flood_leaves_nothing_behind(mock_clock: MockClock) -> None:
         for number in range(20_000):
             address = address_of(number)
             assert sources.admit(address) is None
-            sources.leave(address)
+            sources.give_back(address)
             mock_clock.jump(0.125)  # 8 sources in the second that a token takes
         after, _ = tracemalloc.get_traced_memory()
     finally:
@@ -258,7 +258,7 @@ def test_whatever_happens_the_rule_holds_for_every_time_span(
             elif what == "wait":
                 clock.jump(number / 4)
             elif model.open[address]:
-                sources.leave(address)
+                sources.give_back(address)
                 model.open[address] -= 1
 
     clock = MockClock()

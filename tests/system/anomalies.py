@@ -126,7 +126,7 @@ EXEMPT = {
     "Admission.count_refusal",
     "Connection.count_end",
     "PendingHandshakes.end",
-    "Sources.leave",
+    "Sources.give_back",
     "source_of",
     "TlsSocket.close",
     "TlsStream.aclose",

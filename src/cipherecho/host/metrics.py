@@ -1,6 +1,6 @@
-"""What a tally says, as Prometheus reads it.
+"""The counters, as Prometheus reads them.
 
-Nothing is counted here: the numbers are taken from the tallies when somebody asks for them,
+Nothing is counted here: the numbers are taken from the counters when somebody asks for them,
 so that they cost nothing per line.  Names and units are by the conventions of Prometheus
 (https://prometheus.io/docs/practices/naming/), and no label tells one client from another:
 each would be a series that a stranger can make at will.
@@ -68,7 +68,7 @@ class Metrics:
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Return all numbers as they are now, and the media type of that text.
 
-        A number that can't be had is left out.  To be called where the tallies are counted:
+        A number that can't be had is left out.  To be called where the counters are changed:
         they are not protected from threads.
 
         Args:
@@ -150,7 +150,7 @@ def _weight(form: str, ranges: Sequence[tuple[str, float]]) -> tuple[float, int,
 
 
 class _Listeners(Collector):
-    """Makes metrics of tallies; a number that can't be had is left out."""
+    """Makes metrics of counters; a number that can't be had is left out."""
 
     def __init__(
         self,

@@ -201,59 +201,61 @@ async def _response(
             connection.receive_data(bytes(await stream.receive_some(_MOST_BYTES)))
     except h11.RemoteProtocolError as error:
         status = HTTPStatus(error.error_status_hint)
-        return _encoded(connection, _Reply(f"{printable(str(error))}\n", status))
+        return _encoded(connection, _Response(f"{printable(str(error))}\n", status))
     if not isinstance(event, h11.Request):
         return b""
     heard()
-    reply = _reply(event, metrics, unready)
-    return _encoded(connection, reply, without_body=event.method == b"HEAD")
+    response = _answer_to(event, metrics, unready)
+    return _encoded(connection, response, without_body=event.method == b"HEAD")
 
 
 @dataclass(frozen=True)
-class _Reply:
+class _Response:
     body: str | bytes
     status: HTTPStatus = HTTPStatus.OK
     media_type: str = "text/plain; charset=utf-8"
     tells_methods: bool = False
 
 
-def _reply(request: h11.Request, metrics: Metrics, unready: Callable[[], str]) -> _Reply:
+def _answer_to(request: h11.Request, metrics: Metrics, unready: Callable[[], str]) -> _Response:
     """Return what is said to a request of any method for any target."""
     authority = _BEFORE_PATH.match(request.target)
     path = request.target[authority.end() if authority else 0 :].partition(b"?")[0] or b"/"
     if request.method == b"OPTIONS" and (path in _PATHS or path == b"*"):
-        return _Reply("", tells_methods=True)
+        return _Response("", tells_methods=True)
     if request.method == b"CONNECT" or (path in _PATHS and request.method not in _METHODS):
-        return _Reply(
+        return _Response(
             "expected GET, HEAD or OPTIONS\n", HTTPStatus.METHOD_NOT_ALLOWED, tells_methods=True
         )
     if path not in _PATHS:
         is_path = path.startswith(b"/")
-        return _Reply(
+        return _Response(
             "expected /metrics, /livez or /readyz\n",
             HTTPStatus.NOT_FOUND if is_path else HTTPStatus.BAD_REQUEST,
         )
     if path == b"/livez":
-        return _Reply("alive\n")
+        return _Response("alive\n")
     if path == b"/readyz":
         if why := unready():
-            return _Reply(f"{why}\n", HTTPStatus.SERVICE_UNAVAILABLE)
-        return _Reply("ready\n")
+            return _Response(f"{why}\n", HTTPStatus.SERVICE_UNAVAILABLE)
+        return _Response("ready\n")
     accept = b",".join(value for name, value in request.headers if name == b"accept")
     body, media_type = metrics.exposition(accept.decode("latin-1"))
-    return _Reply(body, media_type=media_type)
+    return _Response(body, media_type=media_type)
 
 
-def _encoded(connection: h11.Connection, reply: _Reply, *, without_body: bool = False) -> bytes:
-    body = reply.body if isinstance(reply.body, bytes) else reply.body.encode()
+def _encoded(
+    connection: h11.Connection, response: _Response, *, without_body: bool = False
+) -> bytes:
+    body = response.body if isinstance(response.body, bytes) else response.body.encode()
     headers = [
-        ("Content-Type", reply.media_type),
+        ("Content-Type", response.media_type),
         ("Content-Length", str(len(body))),
         ("Connection", "close"),
     ]
-    if reply.tells_methods:
+    if response.tells_methods:
         headers.append(("Allow", b", ".join(_METHODS).decode()))
     head = connection.send(
-        h11.Response(status_code=reply.status, reason=reply.status.phrase, headers=headers)
+        h11.Response(status_code=response.status, reason=response.status.phrase, headers=headers)
     )
     return (head or b"") + (b"" if without_body else body)

@@ -69,7 +69,7 @@ class Admission:
         if client.is_admitted:
             self._counters.serving -= 1
             if self._sources is not None:
-                self._sources.leave(client.address)
+                self._sources.give_back(client.address)
         self.places += 1
         if self._somebody_waits:
             self._somebody_waits = False
@@ -98,7 +98,7 @@ class Admission:
             crowded_out.is_admitted = False
             self._counters.serving -= 1
             if self._sources is not None:
-                self._sources.leave(crowded_out.address)
+                self._sources.give_back(crowded_out.address)
         return scope
 
     def end_handshake(self, client: Client) -> bool:

@@ -71,7 +71,7 @@ class Sources:
             self._counts[source] += 1
         return None
 
-    def leave(self, address: object) -> None:
+    def give_back(self, address: object) -> None:
         """Say that a connection which was admitted has ended."""
         source = source_of(address)
         if source is None or self._most == inf:
