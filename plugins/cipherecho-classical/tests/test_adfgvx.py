@@ -119,7 +119,7 @@ def test_options_are_read(text: str) -> None:
             WIKIPEDIA[1:] + "A",
             "KEY",
             "square",
-            "the letters A-Z and digits 0-9, each once, or a key word that is not as long",
+            "the letters A-Z and digits 0-9, each once, or a shorter key word",
         ),
         ("secret", "", "key", "one or more letters A-Z"),
         ("secret", "4711", "key", "one or more letters A-Z"),

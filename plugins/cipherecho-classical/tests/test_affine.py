@@ -70,7 +70,7 @@ def test_options_are_read(text: str) -> None:
 
 @pytest.mark.parametrize("a", sorted(set(range(27)) - set(FACTORS)))
 def test_factor_that_can_not_be_undone_is_refused(a: int) -> None:
-    with pytest.raises(OptionError, match="expected a number that has no factor in common") as e:
+    with pytest.raises(OptionError, match="expected a number with no factor in common") as e:
         Affine(a, 3)
     assert (e.value.option, e.value.given) == ("a", a)
 
@@ -78,14 +78,22 @@ def test_factor_that_can_not_be_undone_is_refused(a: int) -> None:
 @pytest.mark.parametrize(
     ("text", "option", "problem"),
     [
-        ("affine:13,b=1", "a", "option a: got 13, expected a number that has no factor in common"),
+        ("affine:13,b=1", "a", "option a: got 13, expected a number with no factor in common"),
         ("affine:27,b=1", "a", "option a: got '27', expected a whole number, 1 to 25"),
         ("affine:0,b=1", "a", "option a: got '0', expected a whole number, 1 to 25"),
         ("affine:five,b=1", "a", "option a: got 'five', expected a whole number, 1 to 25"),
         ("affine:5,b=26", "b", "option b: got '26', expected a whole number, 0 to 25"),
         ("affine:5,b=-1", "b", "option b: got '-1', expected a whole number, 0 to 25"),
-        ("affine", "a", "option a is missing, expected a whole number, 1 to 25 (what a letter's"),
-        ("affine:5", "b", "option b is missing, expected a whole number, 0 to 25 (what is added"),
+        (
+            "affine",
+            "a",
+            "option a is missing, expected a whole number, 1 to 25 (the factor of a letter's",
+        ),
+        (
+            "affine:5",
+            "b",
+            "option b is missing, expected a whole number, 0 to 25 (the number to add",
+        ),
     ],
 )
 def test_bad_option_is_named(text: str, option: str, problem: str) -> None:
@@ -98,5 +106,5 @@ def test_bad_option_is_named(text: str, option: str, problem: str) -> None:
 def test_options_are_explained() -> None:
     a, b = options_of(Affine)
     assert (a.name, a.required, b.name, b.required) == ("a", True, "b", True)
-    assert a.help == "what a letter's number is multiplied by; odd, and not 13"
-    assert b.help == "what is added to the product"
+    assert a.help == "the factor of a letter's number; odd, and not 13"
+    assert b.help == "the number to add to the product"

@@ -25,7 +25,7 @@ def model(text: str, key: str) -> str:
     coded = ""
     for letter in string.ascii_uppercase:
         while letter in letters:
-            column = letters.index(letter)  # the leftmost that is not taken yet
+            column = letters.index(letter)  # the leftmost that is still free
             letters[column] = "taken"
             coded += "".join(row[column] for row in rows if column < len(row))
     return coded
@@ -60,7 +60,7 @@ def test_model_agrees_with_the_vectors(vector: Vector) -> None:
 
 def test_equal_letters_of_the_key_are_ranked_left_to_right() -> None:
     # Wikipedia, «Transposition cipher», «Myszkowski transposition»: the usual practice
-    # makes the key string 532164 of TOMATO.
+    # numbers TOMATO as 532164.
     order = column_order("TOMATO")
     assert [order.index(column) + 1 for column in range(6)] == [5, 3, 2, 1, 6, 4]
 

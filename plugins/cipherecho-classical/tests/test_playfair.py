@@ -17,12 +17,12 @@ LETTERS = "ABCDEFGHIKLMNOPQRSTUVWXYZ"
 keys = st.text(string.ascii_letters + " ", min_size=1).filter(lambda key: key.strip(" "))
 pads = st.sampled_from(string.ascii_letters)
 lines = st.text(string.ascii_letters + " .,'-")
-# Few letters, so that there are doubles, and pads among them.
+# Few letters, so that doubles occur, and pads among them.
 doubles = st.text("XxQqAIJ ")
 
 
 def model_pairs(text: str, pad: str) -> str:
-    """Return the letters of `text` with pads, by mending the first pair that is none."""
+    """Return the letters of `text` with pads, by splitting the first pair of equal letters."""
     pad = pad.upper().replace("J", "I")
     letters = "".join(one for one in text.upper().replace("J", "I") if one in LETTERS)
     for place in range(0, 2 * len(letters), 2):
@@ -64,7 +64,7 @@ def test_encrypts_as_the_model_and_gives_back_the_pairs(text: str, key: str, pad
     assert coded.decode() == model(text, key, pad)
     plain = cipher.decrypt(coded)
     assert plain.decode() == model_pairs(text, pad)
-    # Nothing more is lost the second time.
+    # The second round trip loses nothing more.
     assert cipher.encrypt(plain) == coded
 
 
@@ -96,7 +96,7 @@ def test_vectors_are_these_messages_written_in_pairs(text: str, number: int) -> 
     [
         ("balloon", "X", "BALXLOON"),
         ("Balloon", "q", "BALQLOON"),
-        ("all", "X", "ALLX"),  # the two are no pair
+        ("all", "X", "ALLX"),  # the two Ls don't make a pair
         ("a", "X", "AX"),
         ("x", "X", "XQ"),
         ("xx", "X", "XQXQ"),

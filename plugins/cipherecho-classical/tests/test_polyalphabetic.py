@@ -27,7 +27,7 @@ from cipherecho_classical.porta import Porta
 
 keys = st.text(string.ascii_letters, min_size=1, max_size=300)
 bodies = st.binary().map(lambda body: body.replace(b"\n", b" "))
-# Mostly letters, up to several times as many as are looked up in one go.
+# Mostly letters, up to several times the longest block.
 texts = st.text(string.ascii_letters + " ,é", max_size=800).map(str.encode)
 lines = st.lists(st.one_of(bodies, texts), max_size=5)
 
@@ -91,7 +91,7 @@ class Case:
     factory: type[Beaufort] | type[Porta] | type[Autokey]
     model_of: Callable[[str], Iterator[Callable[[str], str]]]
     coded: list[bytes]
-    """What LEMON makes of "Attack", "at dawn" and "again"."""
+    """The ciphertexts of "Attack", "at dawn" and "again" with the key LEMON."""
 
     @property
     def name(self) -> str:
@@ -201,7 +201,7 @@ def test_connections_do_not_touch_each_other(case: Case, turned: bool) -> None:
     for line, reply in zip(sent, coded, strict=True):
         assert one.receive(line + b"\n") == reply + b"\n"
         assert other.receive(line + b"\n") == reply + b"\n"
-    # And with both of them ahead of a third.
+    # A third connection starts when the others are ahead of it.
     late = Session(cipher, reply=ReplyMode.CIPHER)
     assert late.receive(sent[0] + b"\n") == coded[0] + b"\n"
 
@@ -230,7 +230,7 @@ def test_chain_with_rot13_goes_there_and_back(case: Case, plain: list[bytes], ke
 
 
 class NoDigits:
-    """Rejects a line with a digit, for a place behind a cipher that keeps state."""
+    """Rejects a line with a digit; it follows a cipher that keeps state."""
 
     def encrypt(self, body: bytes) -> bytes:
         if any(byte in b"0123456789" for byte in body):
@@ -315,7 +315,7 @@ def test_option_is_explained(case: Case) -> None:
 
 
 def test_slides_turn_at_their_own_length() -> None:
-    # Three letters turn among themselves, and the other 23 stay where the key is 0.
+    # Three letters are a slide of their own; with key 0 the other 23 stay.
     tableau = Tableau(("ABC", "ABC"), (ALPHABET[3:], ALPHABET[3:]))
     encrypt = RepeatingKey(tableau, bytes([2, 0, 1]))
     assert encrypt(b"AaA, CzC") == b"CaB, BzA"

@@ -1,4 +1,4 @@
-"""Squares of letters: how a key fills them, and which letters of a line go in."""
+"""Squares of letters: how a key fills them, and which letters of a line they accept."""
 
 import string
 
@@ -68,17 +68,17 @@ def test_whole_square_is_taken_as_it_is(cells: list[str]) -> None:
         (
             "BGWKZQPNDSIOAXEFCLUMTHYVV",
             A_TO_Z_WITHOUT_J,
-            "the letters A-Z, each once, J being I, or a key word that is not as long",
+            "the letters A-Z, each once, J being I, or a shorter key word",
         ),
         (
-            "BGWKZQPNDSIOAXEFCLUMTHYVJ",  # J and I are one
+            "BGWKZQPNDSIOAXEFCLUMTHYVJ",  # J counts as I
             A_TO_Z_WITHOUT_J,
-            "the letters A-Z, each once, J being I, or a key word that is not as long",
+            "the letters A-Z, each once, J being I, or a shorter key word",
         ),
         (
             "NA1C3H8TB2OME5WRPD4F6G7I9J0KLQSUVXYY",
             A_TO_Z_0_TO_9,
-            "the letters A-Z and digits 0-9, each once, or a key word that is not as long",
+            "the letters A-Z and digits 0-9, each once, or a shorter key word",
         ),
     ],
 )
@@ -89,7 +89,7 @@ def test_whole_square_with_a_letter_twice_is_refused(
         square_of("square", given, alphabet)
     assert (refusal.value.option, refusal.value.given) == ("square", given)
     assert refusal.value.expected == expected
-    # A key word may have letters twice, and be as long as it likes, but for that.
+    # A key word may repeat letters, and have any other length.
     assert square_of("square", given + "A", alphabet) == filled("square", given, alphabet)
     assert filled("key", given, alphabet)
 

@@ -1,4 +1,4 @@
-"""What the README says comes back of a line from the ciphers that lose some of it."""
+"""The README's examples of lines that decrypt with losses."""
 
 import re
 from pathlib import Path

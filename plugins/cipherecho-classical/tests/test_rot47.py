@@ -15,7 +15,7 @@ VISIBLE = "".join(chr(code) for code in range(128) if chr(code).isprintable() an
 
 
 def model(text: str) -> str:
-    """Walk 47 steps through the visible characters, one by one, for each that is one."""
+    """Walk 47 steps through the visible characters, one by one, for each visible character."""
     coded = ""
     for character in text:
         for _ in range(47 if character in VISIBLE else 0):

@@ -19,7 +19,7 @@ from cipherecho_classical.vigenere import Vigenere
 
 keys = st.text(string.ascii_letters, min_size=1, max_size=300)
 bodies = st.binary().map(lambda body: body.replace(b"\n", b" "))
-# Mostly letters, up to several times as many as are counted in one go.
+# Mostly letters, up to several times the longest block.
 texts = st.text(string.ascii_letters + " ,é", max_size=800).map(str.encode)
 lines = st.lists(st.one_of(bodies, texts), max_size=5)
 
@@ -91,7 +91,7 @@ def test_connections_do_not_touch_each_other(turned: bool) -> None:
         (one.receive(line), other.receive(line)) for line in (b"Attack\n", b"at dawn\n", b"again\n")
     ]
     assert replies == [(reply, reply) for reply in expected]
-    # And with one of them ahead of the other.
+    # Another connection starts when one is ahead.
     late = Session(cipher, reply=ReplyMode.CIPHER)
     assert late.receive(b"Attack\n") == expected[0]
 
@@ -116,7 +116,7 @@ def test_chain_with_rot13_goes_there_and_back(plain: list[bytes], key: str) -> N
 
 
 class NoDigits:
-    """Rejects a line with a digit, for a place behind a cipher that keeps state."""
+    """Rejects a line with a digit; it follows a cipher that keeps state."""
 
     def encrypt(self, body: bytes) -> bytes:
         if any(byte in b"0123456789" for byte in body):

@@ -26,13 +26,14 @@ def model(text: str, left_alphabet: str, right_alphabet: str) -> str:
     for letter in text:
         place = right.index(letter)
         coded += left[place]
-        # Both disks turn until the letter and its code are at the zenith, the first place.
+        # Both disks turn until the plaintext and the ciphertext letter are at the zenith, the first
+        # place.
         for _ in range(place):
             left.append(left.pop(0))
             right.append(right.pop(0))
         # Left: the letter next to the zenith goes to the nadir, the fourteenth place.
         left.insert(13, left.pop(1))
-        # Right: one place more, and then the third letter goes to the nadir.
+        # Right: the disk turns one place more, and the third letter goes to the nadir.
         right.append(right.pop(0))
         right.insert(13, right.pop(2))
     return coded

@@ -1,4 +1,4 @@
-"""The Enigma against another simulator, and its rotors against what is known of them."""
+"""The Enigma against another simulator, and its rotors against published sequences."""
 
 import string
 from itertools import pairwise
@@ -59,7 +59,7 @@ def coded_by_py_enigma(
         ring_settings=" ".join(rings),
         plugboard_settings=plugs,
     )
-    if reflector == "A":  # which it does not know
+    if reflector == "A":  # py-enigma doesn't have it
         machine.reflector = Rotor("A", "EJMZALYXVBWFCRQUONTSPIKHGD")
     machine.set_display(start)
     return str(machine.process_text(text))
@@ -74,7 +74,7 @@ def test_agrees_with_py_enigma(options: dict[str, str], text: str) -> None:
     ("rotors", "reflector"),
     [
         ("I II III", "A"),
-        ("V IV I", "B"),  # notches one each
+        ("V IV I", "B"),  # one notch each
         ("I II VI", "C"),  # two in the right rotor
         ("I VII V", "B"),  # two in the middle one
         ("VI VII VIII", "C"),  # two in each
@@ -84,7 +84,7 @@ def test_agrees_with_py_enigma(options: dict[str, str], text: str) -> None:
 )
 @pytest.mark.parametrize("start", ["A", "M", "Z"])
 def test_agrees_with_py_enigma_over_a_whole_period(rotors: str, reflector: str, start: str) -> None:
-    # 17,576 letters are the most before three rotors are where they were.
+    # Three rotors are back in their first positions after 17,576 letters at most.
     count = len(rotors.split())
     options = {
         "rotors": rotors,
@@ -137,8 +137,8 @@ def test_no_letter_becomes_itself(options: dict[str, str], text: str) -> None:
 )
 @pytest.mark.parametrize("ring", ["A", "C"])
 def test_rotors_step(rotors: str, windows: str, ring: str) -> None:
-    # What the windows show is seen from outside: a machine that starts there goes on with
-    # the same letters.  The notch is on the ring, so rings don't matter here.
+    # The windows can be observed from outside: a machine that starts with their letters continues
+    # with the same ciphertext.  The notch is on the ring, so rings don't matter here.
     count = len(rotors.split())
     options = {
         "rotors": rotors,
@@ -152,7 +152,7 @@ def test_rotors_step(rotors: str, windows: str, ring: str) -> None:
 
 
 def test_rings_move_the_wiring_and_not_the_letters_of_the_notch() -> None:
-    # With all rings and windows moved alike, only the notches are elsewhere.
+    # If all rings and windows move alike, only the notches change places.
     assert coded("AAAAA", rings="BBB", start="BBB") == coded("AAAAA") == "BDZGO"
     assert coded("A" * 30, rings="BBB", start="BBB") != coded("A" * 30)
 
@@ -164,7 +164,7 @@ def test_rings_move_the_wiring_and_not_the_letters_of_the_notch() -> None:
 def test_m4_can_be_an_m3(
     fourth: str, thin: str, reflector: str, text: str, rings: str, start: str
 ) -> None:
-    # It was made so that it could talk to the older machines, with its fourth rotor at A.
+    # With its fourth rotor at A, it was designed to talk to the older machines.
     of_m4 = coded(
         text, rotors=f"{fourth} I VI III", reflector=thin, rings="A" + rings, start="A" + start
     )

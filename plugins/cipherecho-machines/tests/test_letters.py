@@ -1,4 +1,4 @@
-"""Letters are coded and the rest stays, against a model that goes byte by byte."""
+"""Letters are coded and the rest stays, checked against a model that goes byte by byte."""
 
 import string
 

@@ -28,7 +28,7 @@ def cipher_of(specification: str) -> Cipher:
     return Registry().load(parse(specification))
 
 
-# One of each, for what does not depend on the options.
+# One of each, for tests that don't depend on options.
 ALL_CIPHERS: list[Any] = [
     cipher_of(f"{name}:{factory.vectors[0].options}".rstrip(":"))
     for name, factory in FACTORIES.items()
@@ -115,7 +115,7 @@ def test_connections_do_not_touch_each_other(cipher: Stateful, turned: bool) -> 
     one, other = Session(used, reply=ReplyMode.CIPHER), Session(used, reply=ReplyMode.CIPHER)
     replies = [(one.receive(line), other.receive(line)) for line in lines]
     assert replies == [(reply, reply) for reply in expected]
-    # And with one of them ahead of the other.
+    # Another connection starts when one is ahead.
     late = Session(used, reply=ReplyMode.CIPHER)
     assert late.receive(b"Attack\n") == expected[0]
 
@@ -157,7 +157,7 @@ def test_what_is_no_ascii_letter_stays_and_moves_nothing(cipher: Stateful, body:
 
 
 class NoDigits:
-    """Rejects a line with a digit, for a place behind a cipher that keeps state."""
+    """Rejects a line with a digit; it follows a cipher that keeps state."""
 
     def encrypt(self, body: bytes) -> bytes:
         if any(byte in b"0123456789" for byte in body):

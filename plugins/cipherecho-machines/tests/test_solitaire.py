@@ -28,7 +28,7 @@ class Model:
             self.cut(LETTERS.index(letter) + 1)
 
     def down(self, joker: str) -> None:
-        """Move a joker one card down; the deck is a ring, but it never is the first card."""
+        """Move a joker one card down; the deck is a ring, but a joker never comes first."""
         place = self.cards.index(joker)
         if place == 53:
             self.cards.insert(0, self.cards.pop())
@@ -78,7 +78,7 @@ def test_encrypts_as_the_model_and_decrypts_again(text: str, key: str) -> None:
 
 
 def test_long_text_is_as_the_model_has_it() -> None:
-    # So long that the jokers have been in every place, the last ones too.
+    # Long enough that the jokers have been in every place, the last ones too.
     text = "A" * 5000
     assert Solitaire("").encryptor()(text.encode()).decode() == Model("").encrypt(text)
 
@@ -86,7 +86,7 @@ def test_long_text_is_as_the_model_has_it() -> None:
 @pytest.mark.parametrize(
     ("key", "plaintext", "ciphertext"),
     [
-        # Those of https://www.schneier.com/code/sol-test.txt that the cipher's own don't have.
+        # From https://www.schneier.com/code/sol-test.txt, without the cipher's own vectors.
         ("f", "AAAAAAAAAAAAAAA", "XYIUQ BMHKK JBEGY"),
         ("fo", "AAAAAAAAAAAAAAA", "TUJYM BERLG XNDIW"),
         ("a", "AAAAAAAAAAAAAAA", "XODAL GSCUL IQNSC"),
@@ -117,7 +117,7 @@ def test_empty_key_is_the_deck_in_its_order(text: str) -> None:
     [" ", "FOO1", "don't", "Ärger", "\N{LATIN SMALL LETTER LONG S}", "FOO\n", "FOO\tBAR"],
 )
 def test_other_keys_are_refused(key: str) -> None:
-    # Not even skipped: what does not count would seem to make a key stronger.
+    # Refused rather than skipped: skipped characters would seem to make a key stronger.
     with pytest.raises(OptionError, match="expected a passphrase of letters A-Z") as refusal:
         Solitaire(key)
     assert (refusal.value.option, refusal.value.given) == ("key", key)

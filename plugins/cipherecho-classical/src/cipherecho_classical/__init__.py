@@ -1,6 +1,6 @@
 """Pen-and-paper ciphers for cipherecho, one module each.
 
-Nothing is imported here, so that asking for one cipher loads that one alone.
+This module imports nothing, so that asking for one cipher loads only that one.
 """
 
 __version__ = "0.1.0"

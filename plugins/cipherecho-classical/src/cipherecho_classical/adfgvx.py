@@ -27,16 +27,16 @@ class Adfgvx:
     """Writes each letter as two of A, D, F, G, V and X, and transposes those by a key.
 
     The two name the row and the column of the letter, or digit, in a square of 36; a
-    columnar transposition then tears the two apart.  The six were chosen because they are hard to
-    mistake in Morse.  Fritz Nebel made it for the German army, which used it from March
-    1918, at first without the V.  Georges Painvin broke the keys of some days that
-    spring, from messages that began or ended alike, and fell ill over it.  The even and
-    the odd places of the rows have other letter counts, which shows how wide they are,
-    and once the columns are in order, only a simple substitution is left.
+    columnar transposition then tears the two apart.  These six letters are hard to mistake for
+    each other in Morse.  Fritz Nebel designed the cipher for the German army, which used it from
+    March 1918, at first without the V.  That spring, Georges Painvin broke the keys of some days
+    from messages that began or ended alike, and fell ill over it.  The letter counts differ between
+    the even and the odd places of the rows, which gives away their width; once the columns are in
+    order, only a simple substitution is left.
 
-    What comes back of a line is capital letters and digits, without white space and
-    punctuation.  Other letters than A to Z are refused, since leaving them out would
-    change the message.
+    A decrypted line has only capital letters and digits, without white space and
+    punctuation.  Letters other than A to Z are refused, since the message would change
+    without them.
     """
 
     square: Annotated[
@@ -82,7 +82,7 @@ class Adfgvx:
         return column_order(self.key)
 
     def encrypt(self, body: bytes) -> bytes:
-        """Return the code of the letters and digits of `body`, twice as many capitals.
+        """Return the ciphertext of the letters and digits of `body`: two capitals for each.
 
         Raises:
           InputError: `body` is not UTF-8, or has a character that is neither a letter A-Z
@@ -94,11 +94,11 @@ class Adfgvx:
     def decrypt(self, body: bytes) -> bytes:
         """Return the letters and digits that were encrypted, in capitals.
 
-        White space and punctuation in `body` don't count, such as between groups of five.
+        White space and punctuation in `body` are ignored, such as between groups of five.
 
         Raises:
-          InputError: no line has this code: `body` is not UTF-8, has other characters
-            than the six letters, or an odd number of them.
+          InputError: no line encrypts to `body`: it is not UTF-8, has characters other than
+            the six letters, or an odd number of letters.
         """
         letters = letters_of(body, _LABELS)
         if len(letters) % 2:

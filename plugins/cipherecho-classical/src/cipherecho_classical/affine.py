@@ -15,15 +15,14 @@ __all__ = ["Affine"]
 class Affine:
     """Counts the letters from A as 0, and replaces letter x by letter a·x + b, modulo 26.
 
-    A child of textbooks rather than of history: it joins the Caesar cipher, which is
-    a = 1, and Atbash, which is a = b = 25, in one formula.  If a shares a factor with 26,
-    two letters become the same one, so only twelve values can be undone; 12 times 26 keys
-    can all be tried.  Faster still, guess what two letters stand for: that is two equations
-    for two unknowns.
+    It comes from textbooks rather than from history: one formula covers the Caesar cipher
+    (a = 1) and Atbash (a = b = 25).  If a shares a factor with 26, two letters become the
+    same one, so only twelve values of a can be undone.  An attacker can try all 12 times 26 keys,
+    or, faster still, guess what two letters stand for: that gives two equations for two unknowns.
     """
 
-    a: Annotated[int, Range(1, 25), "what a letter's number is multiplied by; odd, and not 13"]
-    b: Annotated[int, Range(0, 25), "what is added to the product"]
+    a: Annotated[int, Range(1, 25), "the factor of a letter's number; odd, and not 13"]
+    b: Annotated[int, Range(0, 25), "the number to add to the product"]
 
     vectors = (
         Vector(
@@ -41,7 +40,7 @@ class Affine:
         Vector(
             "Größe, café\nAbc 7!",
             "Tiößv, xzué\nZyx 7!",
-            source="our own, letter by letter: as Atbash has it, which is a = b = 25",
+            source="our own, letter by letter: the same as Atbash, which is a = b = 25",
             options="a=25,b=25",
         ),
     )
@@ -49,7 +48,7 @@ class Affine:
     def __post_init__(self) -> None:
         if gcd(self.a, 26) != 1:
             raise OptionError(
-                "a", self.a, "a number that has no factor in common with 26: odd, and not 13"
+                "a", self.a, "a number with no factor in common with 26: odd, and not 13"
             )
 
     @cached_property

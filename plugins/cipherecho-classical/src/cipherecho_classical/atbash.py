@@ -12,10 +12,10 @@ __all__ = ["Atbash"]
 class Atbash:
     """Replaces A by Z, B by Y, and so on; twice is the original.
 
-    Hebrew scribes did it to their own alphabet, and named it after the first two pairs,
-    aleph and tav, beth and shin.  The Book of Jeremiah writes Sheshach for Babel with it
-    (25:26 and 51:41), in the sixth century BC.  There is no key, so whoever knows of it can
-    read it; who does not finds it out by counting letters.
+    Hebrew scribes used it with their own alphabet, and named it after the first two pairs,
+    aleph and tav, beth and shin.  The Book of Jeremiah, of the sixth century BC, writes Sheshach
+    for Babel with it (25:26 and 51:41).  It has no key, so anybody who knows it can read it, and
+    anybody else can find it out by counting letters.
     """
 
     table = letter_table(string.ascii_uppercase[::-1])

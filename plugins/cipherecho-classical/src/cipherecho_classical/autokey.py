@@ -27,18 +27,18 @@ __all__ = ["Autokey"]
 class Autokey:
     """Moves each letter as far as a key says, and after its end, as the plaintext does.
 
-    So the key never comes again, and Kasiski's search for repeats finds nothing.  Blaise de
+    So the key never repeats, and Kasiski's search for repeats finds nothing.  Blaise de
     Vigenère described it in 1586; his name went to the simpler cipher with a repeated key,
-    which was not his.  Its weakness is that the key is a text as well: try a likely word
-    such as THE at each place of the key, and where it is right, a piece of the plaintext
-    comes out, which is a piece of the key further on.  Only letters use up the key, and it
-    runs on from line to line.  If one letter of the ciphertext is wrong, so is every letter
-    after it that is a multiple of the key's length away.
+    which wasn't his.  Its weakness is that the key is text too: try a likely word such as THE at
+    each place of the key, and where the guess is right, a piece of plaintext appears, which
+    is a piece of the key further on.  Only letters use up the key, and it continues from line
+    to line.  A wrong letter in the ciphertext spoils every later letter that is a multiple of the
+    key's length away.
     """
 
     key: Annotated[str, "one or more letters A-Z, small ones too; used once, then the plaintext"]
 
-    stretches = True  # line endings are no letters, and so pass
+    stretches = True  # line endings aren't letters, so they stay
 
     vectors = (
         Vector(
@@ -62,8 +62,8 @@ class Autokey:
         Vector(
             "Meet at\nthe fountain, in the Größe of 7\n\nKILTS!",
             "Wmpm mx\nxae yhbryoca, bn bum Tkößl sl 7\n\nBMZYC!",
-            source="our own, letter by letter: the second example again, with the key running "
-            "on over other characters and from line to line",
+            source="our own, letter by letter: the second example again, with the key "
+            "continuing across other characters and from line to line",
             options="kilt",
         ),
     )
@@ -72,7 +72,7 @@ class Autokey:
         numbers_of(self.key)
 
     def encryptor(self) -> Transform:
-        """Return a transform that is at the first letter of the key."""
+        """Return a transform that starts at the first letter of the key."""
         return _Encryptor(numbers_of(self.key))
 
     def decryptor(self) -> Transform:
@@ -82,19 +82,19 @@ class Autokey:
 
 _TABLEAU = Tableau((ALPHABET, ALPHABET))
 
-# The numbers of a line's letters, the same for capitals and small ones, without the rest.
+# From bytes to letter numbers, the same for capitals and small letters, and the bytes to drop.
 _NUMBERS = bytes(ALPHABET.find(chr(byte).upper()) % 26 if byte < 128 else 0 for byte in range(256))
 _NO_LETTERS = bytes(byte for byte in range(256) if not is_letter(bytes([byte]))[0])
 
-# What numbers up to 50, the sums of two letters, are modulo 26.
+# The sums of two letter numbers, which are at most 50, modulo 26.
 _REDUCED = bytes(number % 26 for number in range(256))
 
 
 class _Encryptor(BlockTransform):
     """Moves letters to the right for one connection.
 
-    `recent` is what the next letters will be moved by: the last plaintext letters, as many
-    as the key has, or the key's own.
+    `recent` moves the next letters: the key, or the plaintext's last letters, as many as the
+    key has.
     """
 
     __slots__ = ("_recent",)
@@ -116,7 +116,7 @@ class _Encryptor(BlockTransform):
 
 
 class _Decryptor(_Encryptor):
-    """Moves letters to the left for one connection; `recent` is the same as above."""
+    """Moves letters to the left for one connection; `recent` as in :class:`_Encryptor`."""
 
     __slots__ = ()
 
@@ -125,13 +125,13 @@ class _Decryptor(_Encryptor):
         return _TABLEAU.look_up(body, is_letter(body), negative(self._keys_before(plaintext)))
 
     def _plaintext(self, ciphertext: bytes) -> bytes:
-        """Return the numbers of the plaintext for those of the ciphertext.
+        """Return the numbers of the plaintext letters for those of the ciphertext.
 
-        Each letter needs the one that is the length of the key before it, so it seems that
-        only so many can be had at a time.  But let y be the delay by that length: then
-        ciphertext = (1 + y) plaintext, and 1 / (1 + y) = (1 - y)(1 + y²)(1 + y⁴)(1 + y⁸)...
-        Each factor is one addition of large numbers, in which a delay is a shift to the
-        right by whole bytes, and those delayed for longer than the block are nothing.
+        Each letter depends on the plaintext letter one key length before it, so it seems that
+        only one key length can be decrypted at a time.  But let y be the delay by that length:
+        then ciphertext = (1 + y) plaintext, and 1 / (1 + y) = (1 - y)(1 + y²)(1 + y⁴)(1 + y⁸)...
+        Each factor is one addition of large numbers.  A delay is a shift to the right by whole
+        bytes, and a delay longer than the block contributes nothing.
         """
         size, delay = len(ciphertext), len(self._recent)
         plaintext = _sum(ciphertext, negative(self._recent[:size].ljust(size, b"\0")), 0)

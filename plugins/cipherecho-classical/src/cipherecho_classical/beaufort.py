@@ -22,16 +22,16 @@ class Beaufort:
 
     With A as 0, ciphertext is key minus plaintext, modulo 26; so plaintext is key minus
     ciphertext, and the same steps with the same key decrypt.  Giovanni Sestri described
-    it in 1710.  It bears the name of Admiral Francis Beaufort, he of the scale of winds,
-    since it was published under his in 1870, for telegrams and post cards.  The Hagelin
-    M-209, a machine, did the same with a far longer key.  With a key that comes again, it
-    falls as Vigenère's cipher does: repeats give away its length, and the frequencies of
-    the letters the rest.
+    it in 1710.  It is called after Admiral Francis Beaufort, known for his scale of winds,
+    because it was published under his name in 1870, for telegrams and post cards.  The Hagelin
+    M-209, a machine, did the same with a far longer key.  With a repeating key, it is broken
+    like the Vigenère cipher: repeats give away the length of the key, and the frequencies
+    of the letters give away the rest.
     """
 
     key: Annotated[str, "one or more letters A-Z, small ones too; used again and again"]
 
-    stretches = True  # line endings are no letters, and so pass
+    stretches = True  # line endings aren't letters, so they stay
 
     vectors = (
         Vector(
@@ -50,7 +50,7 @@ class Beaufort:
         Vector(
             "Defend\nthe east, in the Größe of 7\n\nCASTLE!",
             "Ckmpvc\npvw piwu, xb yme Zrößy mo 7\n\nGOVMDN!",
-            source="our own, letter by letter: the key runs on over other characters and "
+            source="our own, letter by letter: the key continues across other characters and "
             "from line to line",
             options="key=fortification",
         ),
@@ -60,12 +60,12 @@ class Beaufort:
         numbers_of(self.key)
 
     def encryptor(self) -> Transform:
-        """Return a transform that is at the first letter of the key."""
+        """Return a transform that starts at the first letter of the key."""
         return RepeatingKey(_TABLEAU, numbers_of(self.key))
 
     decryptor = encryptor
 
 
-# The plaintext strip runs backwards, so that a letter's place is what is lacking from it
-# to the next A: 0 for A, 25 for B, 1 for Z.
+# The plaintext strip runs backwards, so that a letter's place is its distance to the next A:
+# 0 for A, 25 for B, 1 for Z.
 _TABLEAU = Tableau(("A" + ALPHABET[:0:-1], ALPHABET))

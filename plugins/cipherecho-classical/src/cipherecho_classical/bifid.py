@@ -22,23 +22,23 @@ __all__ = ["Bifid"]
 class Bifid:
     """Takes letters apart into row and column, writes all rows first, and pairs up anew.
 
-    Each letter stands in a square of 25.  The rows of a group of letters, and then their
-    columns, are read as new pairs of row and column, and those are letters again: half of
+    Each letter stands in a square of 25.  The rows of a group of letters, followed by their
+    columns, are read as new pairs of row and column, and each pair is a letter again: half of
     each letter goes here and half there.  Félix Delastelle thought of it towards 1901; no
     army is known to have used it, but puzzlers like it.  The group is the whole line, or
-    has a fixed length, the period.  A period shows in the counts of letters that stand
-    half of it apart, and a guessed word then gives the square away piece by piece.
+    has a fixed length, the period.  A period shows in the counts of letters that are half a
+    period apart, and a guessed word then gives away the square piece by piece.
 
-    What comes back of a line is capital letters, with I for J, without white space and
-    punctuation.  Digits and letters other than A to Z are refused, since leaving them out
-    would change the message.
+    A decrypted line has only capital letters, with I for J, without white space and
+    punctuation.  Digits and letters other than A to Z are refused, since the message would
+    change without them.
     """
 
     square: Annotated[
         str, "the 25 letters A-Z without J, row by row, or a key word that comes before the rest"
     ]
-    # A period of 1 changes nothing, as a shift of 0 does; the longest is that of the
-    # longest line there is, unless the server was told otherwise.
+    # A period of 1 changes nothing, like a shift of 0; the longest is that of the longest line,
+    # unless the server has another limit.
     period: Annotated[
         int | None, Range(1, 65_536), "letters in a group; the whole line if not given"
     ] = None
@@ -76,7 +76,7 @@ class Bifid:
         return Square(square_of("square", self.square, A_TO_Z_WITHOUT_J), "12345")
 
     def encrypt(self, body: bytes) -> bytes:
-        """Return the code of the letters of `body`, in capitals.
+        """Return the ciphertext of the letters of `body`, in capitals.
 
         Raises:
           InputError: `body` is not UTF-8, or has a digit or any other character that is
@@ -88,11 +88,11 @@ class Bifid:
     def decrypt(self, body: bytes) -> bytes:
         """Return the letters that were encrypted, in capitals.
 
-        White space and punctuation in `body` don't count, such as between groups of five.
+        White space and punctuation in `body` are ignored, such as between groups of five.
 
         Raises:
-          InputError: no line has this code: `body` is not UTF-8, or has other characters
-            than letters A-Z without J.
+          InputError: no line encrypts to `body`: it is not UTF-8, or has characters other than
+            letters A-Z without J.
         """
         letters = letters_of(body, A_TO_Z_WITHOUT_J, fold_j=False)
         return "".join(map(self._unmixed, self._groups(letters))).encode()

@@ -14,14 +14,14 @@ __all__ = ["Caesar"]
 class Caesar:
     """Moves every letter the same number of places along the alphabet of 26.
 
-    Suetonius tells that Julius Caesar wrote D for A, and so on, in letters on
-    confidential matters, and that Augustus moved each letter by one.  There are only
-    25 shifts that change anything, so they can all be tried; in a long text the
-    commonest letter gives the shift away at once.  It keeps nothing secret.
+    Suetonius reports that Julius Caesar wrote D for A, and so on, in letters on
+    confidential matters, and that Augustus moved each letter by one.  Only 25 shifts change
+    anything, so an attacker can try them all; in a long text the commonest letter gives
+    away the shift at once.  It keeps nothing secret.
     """
 
-    # Negative shifts are how a shift to the left is written, in textbooks too.  More
-    # than a whole turn is rather a slip of the finger than a wish, and is refused.
+    # Textbooks too write a shift to the left as a negative shift.  More than a whole turn is
+    # a slip rather than a wish, and is refused.
     shift: Annotated[int, Range(-25, 25), "places to the right; to the left if negative"] = 3
 
     vectors = (
@@ -35,7 +35,7 @@ class Caesar:
             "ABC",
             "BCD",
             source="Suetonius, Life of Augustus, 88: B for A, C for B, and so on "
-            "(but AA for the last letter, which is not done here)",
+            "(but AA for the last letter, unlike here)",
             options="1",
         ),
         Vector(

@@ -1,4 +1,4 @@
-"""The columnar transposition, and what other ciphers need of it.
+"""The columnar transposition, and the functions that other ciphers take from it.
 
 >>> Columnar("ZEBRAS").encrypt(b"Attack at dawn!")
 b'cdtt!tana kaA w'
@@ -21,13 +21,13 @@ __all__ = ["Columnar", "column_order", "read_by_columns", "written_by_columns"]
 class Columnar:
     """Writes a line in rows under a key word, and reads it by columns, A's column first.
 
-    The rows are as wide as the key has letters; of two equal letters in the key, the left
-    one's column comes first.  The last row is left incomplete, and nothing is added to
-    the message.  The German army went to war in 1914 with two of these, one after the
-    other, and the French were reading it within months; agents used them for decades
-    more.  Letters are moved and not changed, so their frequencies show what was done,
-    and columns are laid side by side until the pairs of letters look like language.
-    It moves characters of all kinds, spaces too, each line by itself.
+    A row is as long as the key; of two equal letters in the key, the left one's column comes
+    first.  The last row stays incomplete, and nothing is added to the message.  The
+    German army went to war in 1914 with two of these, one after the other, and the French
+    read its messages within months; agents used them for decades more.  The letters move
+    without changing, so their frequencies give away a transposition, and an attacker lays
+    columns side by side until the pairs of letters look like language.  It moves characters of
+    all kinds, spaces too, each line by itself.
     """
 
     key: Annotated[str, "one or more letters A-Z, small ones too; a column for each"]
@@ -70,16 +70,16 @@ class Columnar:
         return column_order(self.key)
 
     def encrypt(self, body: bytes) -> bytes:
-        """Return the characters of `body`, column by column; InputError if not UTF-8."""
+        """Return the characters of `body`, column by column; InputError if it isn't UTF-8."""
         return read_by_columns(text_of(body), self._order).encode()
 
     def decrypt(self, body: bytes) -> bytes:
-        """Return the characters of `body`, row by row again; InputError if not UTF-8."""
+        """Return the characters of `body`, row by row again; InputError if it isn't UTF-8."""
         return written_by_columns(text_of(body), self._order).encode()
 
 
 def column_order(key: str) -> list[int]:
-    """Return the numbers of the columns, from 0, in the order that `key` ranks them.
+    """Return the numbers of the columns, from 0, in the order of the letters of `key`.
 
     Raises:
       OptionError: the option ``key`` is not one or more letters A-Z of either case.
@@ -94,7 +94,7 @@ def column_order(key: str) -> list[int]:
 
 
 def read_by_columns(text: str, order: Iterable[int]) -> str:
-    """Return `text`, which stands in rows, column by column.
+    """Return `text`, written in rows, column by column.
 
     >>> read_by_columns("abcde", [1, 0])
     'bdace'
@@ -104,7 +104,7 @@ def read_by_columns(text: str, order: Iterable[int]) -> str:
 
 
 def written_by_columns(text: str, order: Iterable[int]) -> str:
-    """Return, row by row, what :func:`read_by_columns` made `text` of.
+    """Return the text that :func:`read_by_columns` made `text` of.
 
     >>> written_by_columns("bdace", [1, 0])
     'abcde'

@@ -12,13 +12,13 @@ __all__ = ["Keyword"]
 
 @dataclass(frozen=True)
 class Keyword:
-    """Replaces A, B, C and on by the letters of a word, then by those that it lacks.
+    """Replaces A, B, C and so on by the letters of a word, then by the remaining letters.
 
     With the key ZEBRAS, the alphabet becomes ZEBRASCDFGHIJKLMNOPQTUVWXY; a letter that
-    comes again in the key counts once.  So a mixed alphabet can be kept in the head, as
-    the Argenti, who were the popes' cipher secretaries, found out in the sixteenth
-    century.  Al-Kindi had described the cure in the ninth: count the letters, and the
-    commonest is probably E.  The end of the alphabet often stays as it is, which helps.
+    occurs twice in the key counts once.  So people can memorize a mixed alphabet, as the Argenti,
+    the popes' cipher secretaries, found out in the sixteenth century.  Al-Kindi had
+    described the attack in the ninth: count the letters, and the commonest is probably E.
+    The end of the alphabet often stays as it is, which helps the attacker.
     """
 
     key: Annotated[str, "one or more letters A-Z, small ones too; each counts once"]

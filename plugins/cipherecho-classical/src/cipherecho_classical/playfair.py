@@ -19,23 +19,23 @@ __all__ = ["Playfair"]
 
 @dataclass(frozen=True)
 class Playfair:
-    """Replaces each pair of letters by another pair, from a square that a key word fills.
+    """Replaces each pair of letters by another pair, from a square that begins with a key word.
 
     Two letters of one row are replaced by their right neighbours, two of one column by
     those below, and any others by the other two corners of their rectangle.  Charles
     Wheatstone wrote it down in 1854, and his friend Lord Playfair talked the British
     government into it; it served in the field into the First World War.  In 1914 Joseph
-    Mauborgne published how to solve it: there are only 600 pairs to count, a pair
-    reversed has its code reversed, and no letter ever stands for itself.
+    Mauborgne published how to solve it: there are only 600 pairs to count, a reversed
+    pair becomes the reversed ciphertext, and no letter ever stands for itself.
 
-    What comes back of a line is what the pairs were made of: capital letters, with I for
-    J, without white space and punctuation.  The pad stands between two equal letters that
-    would be a pair, and after a last one that is alone; where that letter is the pad
-    itself, X stands there, or Q if the pad is X.  Digits and letters other than A to Z
-    are refused, since leaving them out would change the message.
+    A decrypted line has only capital letters, with I for J, without white space and
+    punctuation, and keeps the pads.  A pad stands between two equal letters that would be a
+    pair, and after a last letter without a partner; next to a letter that is the pad itself, it is
+    X, or Q if the pad is X.  Digits and letters other than A to Z are refused, since the
+    message would change without them.
     """
 
-    key: Annotated[str, "one or more letters A-Z, spaces between them don't count"]
+    key: Annotated[str, "one or more letters A-Z; spaces between them are ignored"]
     pad: Annotated[str, "the letter that splits doubles and fills up the last pair"] = "X"
 
     # Spacing, case and J are lost, and pads stay.
@@ -71,7 +71,7 @@ class Playfair:
             raise OptionError("pad", self.pad, "one letter A-Z")
 
     def encrypt(self, body: bytes) -> bytes:
-        """Return the code of the letters of `body`, in capitals.
+        """Return the ciphertext of the letters of `body`, in capitals.
 
         Raises:
           InputError: `body` is not UTF-8, or has a digit or any other character that is
@@ -83,11 +83,11 @@ class Playfair:
     def decrypt(self, body: bytes) -> bytes:
         """Return the letters that were encrypted, in capitals, with the pads among them.
 
-        White space and punctuation in `body` don't count, such as between groups of five.
+        White space and punctuation in `body` are ignored, such as between groups of five.
 
         Raises:
-          InputError: no line has this code: `body` is not UTF-8, has other characters
-            than letters A-Z without J, an odd number of them, or a pair of equal ones.
+          InputError: no line encrypts to `body`: it is not UTF-8, has characters other than
+            letters A-Z without J, an odd number of letters, or a pair of equal letters.
         """
         letters = letters_of(body, A_TO_Z_WITHOUT_J, fold_j=False)
         if len(letters) % 2:
@@ -116,7 +116,7 @@ class Playfair:
 
     @cached_property
     def _codes(self) -> dict[str, str]:
-        """The code of each of the 600 pairs."""
+        """The ciphertext of each of the 600 pairs."""
         cells = filled("key", self.key, A_TO_Z_WITHOUT_J)
         codes = {}
         for one, first in enumerate(cells):

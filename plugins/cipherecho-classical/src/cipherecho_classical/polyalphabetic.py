@@ -1,6 +1,6 @@
-r"""What the ciphers with a running key have in common: a sliding strip, and speed.
+r"""The basis of ciphers with a running key: a sliding strip, made fast.
 
-No cipher itself; they stand on it, and it stands on the cipher contract.
+It has no cipher itself.  Vigenère, Beaufort, Porta and autokey import it.
 
 >>> caesar = Tableau((ALPHABET, ALPHABET))
 >>> encrypt = RepeatingKey(caesar, numbers_of("LEMON"))
@@ -32,20 +32,20 @@ _LETTERS = string.ascii_letters.encode()
 _IS_LETTER = bytes(byte in _LETTERS for byte in range(256))
 _WITHOUT_LETTERS = bytes.maketrans(_LETTERS, bytes(len(_LETTERS)))  # NUL in their places
 
-# What is no letter, among the numbers of a tableau, which has 104 for letters.  With the
-# number of a key added it is still no letter, and still a byte.
+# The number of everything but letters in a tableau, which has 104 numbers for letters.  With
+# the number of a key added, it still isn't a letter's, and still fits a byte.
 _NO_LETTER = 128
 
 MOST_BYTES = 254
-"""As many bytes as can be looked up in one go: see :meth:`Tableau.look_up`."""
+"""The longest block that can be looked up at once: see :meth:`Tableau.look_up`."""
 
 
 def numbers_of(key: str) -> bytes:
     """Return the places of a key's letters in the alphabet, from 0 for A to 25 for Z.
 
     Raises:
-      OptionError: `key` is not one or more letters A-Z, in either case; it is what the
-        option is called, too.
+      OptionError: `key`, the value of an option of that name, is not one or more letters A-Z
+        in either case.
 
     >>> list(numbers_of("Abz"))
     [0, 1, 25]
@@ -56,7 +56,7 @@ def numbers_of(key: str) -> bytes:
 
 
 def negative(numbers: bytes) -> bytes:
-    """Return what moves letters as far to the left as `numbers` moves them to the right.
+    """Return the shifts to the left that undo `numbers`, shifts to the right.
 
     >>> list(negative(bytes([0, 1, 25])))
     [0, 25, 1]
@@ -68,16 +68,16 @@ _NEGATIVE = bytes(-number % 26 for number in range(256))
 
 
 def is_letter(body: bytes) -> bytes:
-    """Return one byte for each of `body`: 1 for the letters of ASCII, 0 for the rest."""
+    """Return one byte for each of `body`: 1 for an ASCII letter, 0 for anything else."""
     return body.translate(_IS_LETTER)
 
 
 class Tableau:
-    """An alphabet for each number of a key, in the manner of a sliding strip.
+    """An alphabet for each number of a key, as a sliding strip makes them.
 
-    A slide is a strip of plaintext letters and one of ciphertext letters, of one length;
-    key 0 has them lie against each other, and each number more moves the ciphertext
-    strip one place on, end to end.  So the letter at place n becomes that at place n + key.
+    A slide is a strip of plaintext letters and a strip of ciphertext letters of the same length.
+    With key 0 the strips lie side by side, and each further number moves the ciphertext
+    strip one place on, end to end.  So the letter at place n becomes the letter at place n + key.
     Auguste Kerckhoffs described such strips in 1883, and named them after the academy of
     Saint-Cyr.  Small letters have the same slides as capitals.
 
@@ -89,8 +89,8 @@ class Tableau:
     __slots__ = ("_to_letter", "_to_number")
 
     def __init__(self, *slides: tuple[str, str]) -> None:
-        # Each letter gets a number that leaves room for the key's: a strip is written
-        # twice over instead of reducing their sum.
+        # Each letter's number leaves room to add the key's: a strip is written twice, instead of
+        # reducing the sum modulo its length.
         letters = b""
         to_number = bytearray([_NO_LETTER] * 256)
         for plain, cipher in slides:
@@ -104,22 +104,23 @@ class Tableau:
     def look_up(self, body: bytes, letters: bytes, keys: bytes) -> bytes:
         """Return `body` with its letters replaced, each by the next of `keys`.
 
-        There is no step for each byte here, nor for each word: all bytes are taken as
-        one large number, each byte a digit to the base 256, so that one addition adds all
-        the keys to all the letters.  On lines of English text, that was more than twice
-        as fast as re.sub with a call for each word, whatever the length of the key.
+        No Python code runs for each byte or each word: all bytes together are one large
+        number, with a digit to the base 256 for each byte, so that one addition adds all keys to
+        all letters.  On lines of English text, this is more than twice as fast as re.sub with a
+        call for each word, whatever the length of the key.
 
         Args:
           body: at most 254 bytes.
-          letters: what :func:`is_letter` says of it; the caller counts them, too.
-          keys: 256 numbers, each below the length of the slides; as many as there are
-            letters are used, and the rest may be anything that small.
+          letters: what :func:`is_letter` returns for `body`; the caller needs it anyway, to
+            count the letters.
+          keys: 256 numbers, each below the length of the slides.  Each letter uses one; the
+            rest may be any numbers that small.
         """
         size = len(body)
-        large = int.from_bytes  # five look-ups of it were 5% of the time of a short line
-        # How many letters stand before each byte.  1/255 is 0.010101... to the base 256,
-        # so each digit of a number that is divided by 255 is the sum of all the digits
-        # before it, as long as no sum reaches 255.
+        large = int.from_bytes  # to look it up five times took 5% of the time of a short line
+        # How many letters come before each byte.  1/255 is 0.010101... to the base 256, so
+        # dividing a number by 255 makes each digit the sum of all digits before it, as long as
+        # no sum reaches 255.
         letters_before = (large(letters) // 255).to_bytes(size)
         shifts = letters_before.translate(keys)
         numbers = body.translate(self._to_number)
@@ -130,7 +131,7 @@ class Tableau:
 
 
 class BlockTransform(ABC):
-    """A transform that codes a line in blocks as long as :meth:`Tableau.look_up` takes."""
+    """A transform that codes a line in blocks that :meth:`Tableau.look_up` accepts."""
 
     __slots__ = ()
 
@@ -143,13 +144,13 @@ class BlockTransform(ABC):
 
     @abstractmethod
     def code_block(self, body: bytes) -> bytes:
-        """Return the code of at most 254 bytes, and move the state on."""
+        """Return the code of at most 254 bytes, and advance the state."""
 
 
 class RepeatingKey(BlockTransform):
-    """Codes each letter with the next number of `keys`, again and again.
+    """Codes each letter with the next number of `keys`, and starts over after the last.
 
-    Only letters use up the key.  It runs on from line to line.
+    Only letters use up the key.  It continues from line to line.
     """
 
     __slots__ = ("_keys", "_period", "_position", "_tableau")

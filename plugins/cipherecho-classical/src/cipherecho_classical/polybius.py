@@ -16,13 +16,13 @@ from cipherecho.cipher import InputError, OptionError, text_of
 __all__ = ["A_TO_Z_0_TO_9", "A_TO_Z_WITHOUT_J", "Square", "filled", "letters_of", "square_of"]
 
 A_TO_Z_WITHOUT_J = string.ascii_uppercase.replace("J", "")
-"""The alphabet of a square of 25, where J is written as I."""
+"""The alphabet of a square of 25, which has I for J."""
 A_TO_Z_0_TO_9 = string.ascii_uppercase + string.digits
 """The alphabet of a square of 36."""
 
 _CALLED = {A_TO_Z_WITHOUT_J: "letters A-Z", A_TO_Z_0_TO_9: "letters A-Z and digits 0-9"}
 
-# Not str.upper, which makes letters A-Z of some that are none, and two letters of one.
+# Not str.upper, which turns some foreign letters into A-Z, and some into two letters.
 _TO_CAPITALS = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
 _TO_CAPITALS_WITHOUT_J = _TO_CAPITALS | {ord("J"): ord("I"), ord("j"): ord("I")}
 
@@ -59,10 +59,10 @@ class Square:
 
 
 def filled(option: str, keyword: str, alphabet: str) -> str:
-    """Return `alphabet` with the letters of `keyword` first, each of them once.
+    """Return `alphabet` with the letters of `keyword` first, each letter once.
 
-    Spaces in the key word don't count, small letters are taken for capitals, and J for I if
-    the alphabet has no J.
+    Spaces in the key word are ignored; small letters count as capitals, and J as I if the
+    alphabet has no J.
 
     Raises:
       OptionError: `keyword`, the value of `option`, has other characters, or no letters.
@@ -77,26 +77,26 @@ def filled(option: str, keyword: str, alphabet: str) -> str:
 
 
 def square_of(option: str, given: str, alphabet: str) -> str:
-    """Return the cells of a square that is `given` whole, or by a key word that fills it.
+    """Return the cells of a square; `given` is all of them, or a key word that comes first.
 
     Raises:
-      OptionError: as for :func:`filled`, or `given` is as long as a whole square and has a
-        letter twice.  Nobody means that as a key word: it is a slip in copying a square.
+      OptionError: as for :func:`filled`, or `given` is as long as a whole square and repeats a
+        letter.  That isn't meant as a key word: it is a slip in copying a square.
     """
     cells = filled(option, given, alphabet)
     if len(given) == len(alphabet) and " " not in given and _folded(given, alphabet) != cells:
         also = "" if "J" in alphabet else ", J being I"
-        expected = f"the {_CALLED[alphabet]}, each once{also}, or a key word that is not as long"
+        expected = f"the {_CALLED[alphabet]}, each once{also}, or a shorter key word"
         raise OptionError(option, given, expected)
     return cells
 
 
 def letters_of(body: bytes, alphabet: str, *, fold_j: bool = True) -> str:
-    """Return the letters of a message: capitals, and nothing but what `alphabet` has.
+    """Return the letters of a message, in capitals: only those of `alphabet`.
 
-    White space and punctuation are left out.  Anything else is refused, since without it
-    the message would say something else.  J becomes I if the alphabet has the 25 others;
-    it is refused too if `fold_j` is False, as in a ciphertext, where it can't be.
+    White space and punctuation are left out.  Any other character is refused, since the
+    message would change without it.  If the alphabet has 25 letters, J becomes I; with
+    `fold_j` False it is refused, since a ciphertext can't have a J.
 
     Raises:
       InputError: `body` is not UTF-8, or has a character that is refused.

@@ -18,21 +18,21 @@ __all__ = ["Porta"]
 
 @dataclass(frozen=True)
 class Porta:
-    """Pairs each letter of A-M with one of N-Z, in one of 13 ways, as a key says.
+    """Pairs each letter of A-M with one of N-Z, in one of 13 ways that a key selects.
 
-    The keys A and B pair A with N, B with O, and so on; C and D pair A with O, and L with Z
-    and M with N; each two letters of the key move the second half one place on.  Pairs work
+    The keys A and B pair A with N, B with O, and so on; C and D pair A with O, L with Z, and M
+    with N; each further two letters of the key move the second half one place on.  Pairs work
     both ways, so the same steps with the same key decrypt.  Giovan Battista Bellaso had
     such tables in 1553, but Giovanni Battista della Porta's book of 1563 made them known.
-    A ciphertext letter betrays which half its plaintext is in, and AB, CD ... leave only
-    half as many alphabets as Vigenère has, so it is broken in the same way, and sooner.
-    This is the table of M. E. Ohaver and of the American Cryptogram Association; an older
-    one, still met with, moves the half the other way.
+    A ciphertext letter gives away the half that its plaintext letter is in, and there are
+    only half as many alphabets as Vigenère has, so the cipher is broken in the same way, and
+    sooner.  This is the table of M. E. Ohaver and of the American Cryptogram Association; an older
+    one, which is still in use, moves the half the other way.
     """
 
     key: Annotated[str, "one or more letters A-Z, small ones too; used again and again"]
 
-    stretches = True  # line endings are no letters, and so pass
+    stretches = True  # line endings aren't letters, so they stay
 
     vectors = (
         Vector(
@@ -51,7 +51,7 @@ class Porta:
         Vector(
             "Defend\nthe east, in the Größe of 7\n\nCASTLE!",
             "Synnjs\ncvr nrla, xg lqv Vaößs bo 7\n\nTUMESZ!",
-            source="our own, letter by letter: the key runs on over other characters and "
+            source="our own, letter by letter: the key continues across other characters and "
             "from line to line",
             options="key=fortification",
         ),
@@ -61,14 +61,14 @@ class Porta:
         numbers_of(self.key)
 
     def encryptor(self) -> Transform:
-        """Return a transform that is at the first letter of the key."""
+        """Return a transform that starts at the first letter of the key."""
         return RepeatingKey(_TABLEAU, bytes(number // 2 for number in numbers_of(self.key)))
 
     decryptor = encryptor
 
 
-# From A-M to N-Z is a slide like any other.  From N-Z to A-M it goes the other way, so both
-# strips run backwards.
+# From A-M to N-Z is a slide like any other.  From N-Z to A-M, letters move the other way, so
+# both strips run backwards.
 _TABLEAU = Tableau(
     (ALPHABET[:13], ALPHABET[13:]), ("N" + ALPHABET[:13:-1], "A" + ALPHABET[12:0:-1])
 )

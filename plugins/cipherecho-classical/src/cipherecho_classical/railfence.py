@@ -19,19 +19,18 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class RailFence:
-    """Writes a line in a zigzag over a fence of so many rails, and reads it off by rails.
+    """Writes a line in a zigzag across the rails of a fence, and reads it off rail by rail.
 
-    The first character stands on the top rail, the next on the one below, and so on down
-    and up again.  Nobody knows who thought of it; it is the transposition that primers
-    begin with.  Each character stays what it was, so the letters of the ciphertext are
-    as frequent as those of the language, which tells that they were only moved.  Then
-    there are fewer fences to try than the line has characters.  It moves characters of
-    all kinds, spaces too, each line by itself; one no longer than the fence has rails
-    stays as it is.
+    The first character goes on the top rail, the next on the one below, and so on down and up
+    again.  Nobody knows who invented it; it is the transposition that primers begin with.
+    The characters move without changing, so the letters of the ciphertext are as frequent as
+    those of the language, which gives away a transposition.  Then there are fewer fences to try
+    than the line has characters.  It moves characters of all kinds, spaces too, each line by
+    itself; a line with no more characters than there are rails stays as it is.
     """
 
-    # One rail is no fence.  No line of more characters gets in, unless the server was told
-    # otherwise, and then it only misses fences that hardly move anything.
+    # One rail makes no fence.  A line has no more characters than the upper bound, unless the
+    # server has another limit, and then only fences that move hardly anything are missing.
     rails: Annotated[int, Range(2, 65_536), "rails of the fence, the top one included"]
 
     vectors = (
@@ -62,11 +61,11 @@ class RailFence:
     )
 
     def encrypt(self, body: bytes) -> bytes:
-        """Return the characters of `body`, rail by rail; InputError if it is not UTF-8."""
+        """Return the characters of `body`, rail by rail; InputError if it isn't UTF-8."""
         return "".join(self._by_rails(text_of(body))).encode()
 
     def decrypt(self, body: bytes) -> bytes:
-        """Return `body` with each character back in its place; InputError if not UTF-8."""
+        """Return `body` with each character back in its place; InputError if it isn't UTF-8."""
         text = text_of(body)
         plain = [""] * len(text)
         for place, character in zip(self._by_rails(range(len(text))), text, strict=True):
@@ -74,12 +73,12 @@ class RailFence:
         return "".join(plain).encode()
 
     def _by_rails(self, items: Sequence[Item]) -> list[Item]:
-        """Return `items`, of which each stands at its place along the zigzag, by rails."""
+        """Return `items`, given in the order of the zigzag, rail by rail."""
         turn = 2 * (self.rails - 1)  # from the top rail to the top rail
         order = list(items[::turn])
         for rail in range(1, min(self.rails - 1, len(items))):
             down, up = items[rail::turn], items[turn - rail :: turn]
-            between: list[Item] = [*down, *up]  # for the length; filled again by turns
+            between: list[Item] = [*down, *up]  # for its length; both halves are overwritten
             between[::2], between[1::2] = down, up
             order += between
         order += items[self.rails - 1 :: turn]

@@ -1,4 +1,4 @@
-"""ROT47, a substitution of all that ASCII can print."""
+"""ROT47, a substitution of all visible ASCII characters."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from cipherecho.cipher import Vector
 
 __all__ = ["Rot47"]
 
-# From "!" to "~": what ASCII can print, without the space.
+# From "!" to "~": the printable characters of ASCII, without the space.
 _PRINTABLE = bytes(range(0x21, 0x7F))
 
 
@@ -14,10 +14,9 @@ _PRINTABLE = bytes(range(0x21, 0x7F))
 class Rot47:
     """Moves each of the 94 visible ASCII characters 47 places; twice is the original.
 
-    It carries the idea of ROT13, from the Usenet of the 1980s, over from the 26 letters to
-    digits and punctuation, so that prices, dates and smileys are hidden too.  Spaces
-    stay, and what it makes is plainly no text.  It has no key: who recognizes it has
-    read it.
+    It extends ROT13, from the Usenet of the 1980s, from the 26 letters to digits and
+    punctuation, so that prices, dates and smileys are hidden too.  Spaces stay, and the result
+    plainly isn't text.  It has no key: anybody who recognizes it can read it.
     """
 
     table = bytes.maketrans(_PRINTABLE, _PRINTABLE[47:] + _PRINTABLE[:47])

@@ -1,4 +1,4 @@
-r"""The Vigenère cipher, whose key runs on from line to line.
+r"""The Vigenère cipher, whose key continues from line to line.
 
 >>> encrypt = Vigenere("LEMON").encryptor()
 >>> encrypt(b"Attack"), encrypt(b"at dawn!")
@@ -28,14 +28,14 @@ class Vigenere:
 
     Giovan Battista Bellaso published it in 1553; the nineteenth century credited it to
     Blaise de Vigenère and called it indecipherable.  In 1863 Friedrich Kasiski showed
-    how wrong that was: stretches of ciphertext that repeat betray the length of the
-    key, and then every letter of the key is one Caesar cipher to break.  Only letters
-    use up the key, and it runs on from line to line.
+    how wrong that was: repeated stretches of ciphertext give away the length of the key,
+    and then each letter of the key is one Caesar cipher to break.  Only letters use up the
+    key, and it continues from line to line.
     """
 
     key: Annotated[str, "one or more letters A-Z, small ones too; used again and again"]
 
-    stretches = True  # line endings are no letters, and so pass
+    stretches = True  # line endings aren't letters, so they stay
 
     vectors = (
         Vector(
@@ -54,7 +54,7 @@ class Vigenere:
             "Attack\nat dawn, in the Größe of 7\n\nLEMONS!",
             "Lxfopv\nef rnhr, ub gsi Sfößr zj 7\n\nXSZZRE!",
             source="our own, letter by letter: the first example again, with the key "
-            "running on over other characters and from line to line",
+            "continuing across other characters and from line to line",
             options="lemon",
         ),
     )
@@ -63,7 +63,7 @@ class Vigenere:
         numbers_of(self.key)
 
     def encryptor(self) -> Transform:
-        """Return a transform that is at the first letter of the key."""
+        """Return a transform that starts at the first letter of the key."""
         return RepeatingKey(_TABLEAU, numbers_of(self.key))
 
     def decryptor(self) -> Transform:
@@ -71,5 +71,5 @@ class Vigenere:
         return RepeatingKey(_TABLEAU, negative(numbers_of(self.key)))
 
 
-# The square that is called after Vigenère, in which each alphabet is the last one moved on.
+# The Vigenère square: each alphabet is the one before, moved on by one letter.
 _TABLEAU = Tableau((ALPHABET, ALPHABET))

@@ -1,4 +1,4 @@
-r"""Chaocipher, whose two alphabets are disarranged by every letter.
+r"""Chaocipher: every letter rearranges its two alphabets.
 
 >>> cipher = Chaocipher("HXUCZVAMDSLKPEFJRIGTWOBNYQ", "PTLNBQDEOYSFAVZKGJRIHWXUMC")
 >>> encrypt = cipher.encryptor()
@@ -19,17 +19,17 @@ __all__ = ["Chaocipher"]
 
 @dataclass(frozen=True)
 class Chaocipher:
-    """Replaces letters of one alphabet by those of another, and stirs both after each.
+    """Replaces letters of one alphabet by those of another, and stirs both after each letter.
 
     John F. Byrne, a friend of James Joyce, invented it in 1918 with two disks in a cigar
     box, and offered it to the American army and navy in vain.  His memoir «Silent Years»
-    of 1953 had messages to challenge its readers.  How it works stayed in the family until
-    Moshe Rubin described it in 2010: the letter is found in the right alphabet, its code stands at
-    the same place of the left one, both are turned to it, and in each one letter is moved to the
-    middle.  Since the order of the alphabets depends on the whole text before, one wrong letter
-    spoils the rest; but a stretch of known plaintext gives the alphabets away,
-    and a computer finds them from messages with the same key.  Only
-    letters stir the alphabets, and they stay stirred from line to line.
+    of 1953 challenged its readers with messages.  His family kept the method secret until
+    Moshe Rubin described it in 2010: the plaintext letter is found in the right alphabet, the
+    ciphertext letter is at the same place of the left one, both alphabets turn to it, and in each
+    of them one letter moves to the middle.  Since the order of the alphabets depends on all text
+    before, one wrong letter spoils the rest; but a stretch of known plaintext gives the
+    alphabets away, and a computer finds them from messages with the same key.  Only letters
+    stir the alphabets, and they stay stirred from line to line.
     """
 
     left: Annotated[str, "the alphabet of the ciphertext: the letters A-Z, each once"]
@@ -52,7 +52,7 @@ class Chaocipher:
         Vector(
             "Well done\nis better, in the Größe of 7",
             "Oahq hcny\nnx tszjrr, ju euy Bcößo by 7",
-            source="our own: the first example again, running on over other characters and "
+            source="our own: the first example again, continuing across other characters and "
             "from line to line",
             options="hxuczvamdslkpefjrigtwobnyq,right=ptlnbqdeoysfavzkgjrihwxumc",
         ),
@@ -64,7 +64,7 @@ class Chaocipher:
                 raise OptionError(option, alphabet, "the 26 letters A-Z in any order, each once")
 
     def encryptor(self) -> Transform:
-        """Return a transform with both alphabets as they were given."""
+        """Return a transform that starts with the alphabets as given."""
         left, right = numbers_of(self.left), numbers_of(self.right)
         return _Disks(right, _RIGHT_ORDERS, left, _LEFT_ORDERS)
 
@@ -88,8 +88,8 @@ def _orders(turn: int, taken: int) -> tuple[bytes, ...]:
     return tuple(orders)
 
 
-# An order .translate(alphabet) is the alphabet in that order: a third of the time of
-# cutting it into pieces and joining them.  A table of translate has to be 256 bytes long.
+# order.translate(alphabet) is the alphabet in that order; it takes a third of the time of
+# cutting the alphabet into pieces and joining them.  translate needs a table of 256 bytes.
 _LEFT_ORDERS = _orders(turn=0, taken=1)
 _RIGHT_ORDERS = _orders(turn=1, taken=2)
 

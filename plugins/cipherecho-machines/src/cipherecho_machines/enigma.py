@@ -25,10 +25,10 @@ class _Rotor(NamedTuple):
     notches: str
 
 
-# The wirings of the rotors, and the letters that their windows show when the notch lets
-# the next key press turn the rotor to the left too; those of the reflectors.  From the
-# Crypto Museum, «Enigma wiring», https://www.cryptomuseum.com/crypto/enigma/wiring.htm,
-# the tables of Enigma I, M3 and M4; the same as in Wikipedia, «Enigma rotor details».
+# The wirings of rotors and reflectors.  A notch is the letter that the rotor's window shows when
+# the next key press also turns the rotor to its left.  From the Crypto Museum, «Enigma
+# wiring», https://www.cryptomuseum.com/crypto/enigma/wiring.htm, the tables of Enigma I, M3
+# and M4; Wikipedia, «Enigma rotor details», has the same.
 _ROTORS = {
     "I": _Rotor("EKMFLGDQVZNTOWYHXUSPAIBRCJ", "Q"),
     "II": _Rotor("AJDKSIRUXBLHWTMCQGZNPYFVOE", "E"),
@@ -61,13 +61,13 @@ class Enigma:
     Arthur Scherbius applied for the patent in 1918; the German army used the machine
     with a plugboard (Enigma I) from 1930, the navy the M3 with more rotors and, for its
     submarines from 1942, the M4 with a fourth that does not turn.  The right rotor steps
-    with each letter, and a notch takes the next one along; since the pawl that turns the
-    left rotor pushes the middle one too, that one steps twice in a row.  The way back from the
-    reflector makes the machine its own inverse, but for its sake no letter ever becomes
-    itself: a guessed word can be placed where no letter meets its like.  Marian Rejewski
-    worked out the wiring in 1932 and read the traffic with Jerzy Różycki and Henryk
-    Zygalski; Alan Turing's and Gordon Welchman's bombes found the keys from guessed words.
-    Only letters turn the rotors, and they turn on from line to line.
+    with each letter, and a notch takes the next rotor along; since the pawl that turns the
+    left rotor pushes the middle one too, the middle one steps twice in a row.  The reflector makes
+    the machine its own inverse, but it also keeps every letter from becoming itself: a guessed
+    word fits only where no letter meets its like.  Marian Rejewski worked out the wiring in
+    1932 and read the traffic with Jerzy Różycki and Henryk Zygalski; Alan Turing's and
+    Gordon Welchman's bombes found the keys from guessed words.  Only letters turn the
+    rotors, and they turn on from line to line.
     """
 
     rotors: Annotated[
@@ -78,8 +78,8 @@ class Enigma:
     rings: Annotated[
         str, "a letter for each rotor, from left to right; 01 on old key sheets is A"
     ] = "AAA"
-    start: Annotated[str, "what the windows show at first, a letter for each rotor"] = "AAA"
-    plugs: Annotated[str, "pairs of letters that are exchanged, such as 'AB CD'; 13 at most"] = ""
+    start: Annotated[str, "what the windows show at the start, a letter for each rotor"] = "AAA"
+    plugs: Annotated[str, "pairs of letters to exchange, such as 'AB CD'; 13 at most"] = ""
 
     vectors = (
         Vector(
@@ -139,8 +139,8 @@ class Enigma:
         Vector(
             "Aa, aößa\n\n7 a!",
             "Bd, zößg\n\n7 o!",
-            source="our own: the first example again, running on over other characters and from "
-            "line to line",
+            source="our own: the first example again, continuing across other characters and "
+            "from line to line",
         ),
     )
 
@@ -172,7 +172,7 @@ class Enigma:
                 raise OptionError(
                     option,
                     letters,
-                    f"{3 + len(fourth)} letters A-Z, one for each rotor and nothing between them",
+                    f"{3 + len(fourth)} letters A-Z, one for each rotor, without spaces",
                 )
         plugged = "".join(self._plugs)
         if (
@@ -183,8 +183,8 @@ class Enigma:
             raise OptionError(
                 "plugs",
                 self.plugs,
-                "pairs of letters A-Z with spaces between them, such as 'AB CD', and no letter "
-                "in two of them",
+                "pairs of letters A-Z with spaces between them, such as 'AB CD', each letter in "
+                "one pair at most",
             )
 
     def encryptor(self) -> Transform:
@@ -209,7 +209,7 @@ class Enigma:
         *fourth, left, middle, right = _words(self.rotors)
         rings, start = numbers_of(self.rings), numbers_of(self.start)
         reflector = _padded(numbers_of((_REFLECTORS | _THIN_REFLECTORS)[self._reflector]))
-        if fourth:  # it never turns, so it is a part of the reflector
+        if fourth:  # it never turns, so it becomes part of the reflector
             there, back = _at_offset(_FOURTH_ROTORS[fourth[0]], start[0] - rings[0])
             reflector = there.translate(reflector).translate(back)
         plugboard = bytearray(range(26))
@@ -221,9 +221,9 @@ class Enigma:
 
 
 class _Presses(NamedTuple):
-    """The substitution of each key press, from the first one on.
+    """The substitution of each key press, starting with the first.
 
-    After the last one comes that of `repeat_from` again; None if they don't reach that far.
+    After the last one, they repeat from number `repeat_from`; None if that isn't reached yet.
     """
 
     tables: list[bytes]
@@ -231,14 +231,14 @@ class _Presses(NamedTuple):
 
 
 class _Scrambler:
-    """A machine's wiring with its start, shared by all connections.
+    """A machine's wiring and start, shared by all connections.
 
-    The rotors are back where they were after 26 x 26 x 26 letters at the most.  What each of
-    these is replaced by depends on no text, so it is worked out once, and then there is nothing
-    left to do for a letter but to look it up: 1.5 MB at the most.
+    The rotors are back at their start after 26 x 26 x 26 letters at most.  The substitution at
+    each step doesn't depend on the text, so all are worked out once, into 1.5 MB at most, and
+    then coding a letter is one look-up.
     """
 
-    # So that the first line is not kept waiting for the whole, some 15 ms.
+    # The whole takes some 15 ms, and the first line shouldn't wait for that.
     _FIRST = 256
 
     def __init__(
@@ -257,12 +257,11 @@ class _Scrambler:
         self._presses = _Presses([], None)
 
     def presses(self, count: int) -> _Presses:
-        """Return the first `count` presses at least, or all until they repeat."""
+        """Return at least the first `count` presses, or all until they repeat."""
         presses = self._presses
         if len(presses.tables) < count and presses.repeat_from is None:
-            # What there is stays as it is and is replaced, so there is no harm if several
-            # threads come here at once.  Twice as many each time, so that the work
-            # is no more than twice what it has to be.
+            # The old tables are replaced rather than changed, so several threads may do this at
+            # once.  Doubling keeps the work below twice the minimum.
             presses = self._work_out(max(count, 2 * len(presses.tables), self._FIRST))
             self._presses = presses
         return presses
@@ -272,7 +271,7 @@ class _Scrambler:
             (_ROTORS[name], ring) for name, ring in zip(self._rotors, self._rings, strict=True)
         )
         exit_plugs = _padded(self._plugboard)
-        inner: dict[tuple[int, int], bytes] = {}  # the way through all but the right rotor
+        inner: dict[tuple[int, int], bytes] = {}  # through all rotors but the right one
         tables: list[bytes] = []
         place_of: dict[tuple[int, int, int], int] = {}
         for windows in _steps(self._start, middle.notches, right.notches):
@@ -295,7 +294,7 @@ class _Scrambler:
 
 
 class _Typist:
-    """Types on the machine, for one connection; what is remembered is a place in a list."""
+    """Types on the machine, for one connection; the state is a place in a list."""
 
     __slots__ = ("_place", "_scrambler")
 
@@ -314,7 +313,7 @@ class _Typist:
         coded = b""
         while len(coded) < len(numbers):
             if self._place == len(tables):
-                assert repeat_from is not None  # or there would be more of them
+                assert repeat_from is not None  # otherwise there would be more tables
                 self._place = repeat_from
             rest = numbers[len(coded) :]
             due = tables[self._place : self._place + len(rest)]
@@ -324,11 +323,11 @@ class _Typist:
 
 
 def _steps(start: bytes, middle_notches: str, right_notches: str) -> Iterator[tuple[int, int, int]]:
-    """Yield what the windows of the turning rotors show as each letter is coded, for ever.
+    """Yield what the windows of the turning rotors show as each letter is coded, forever.
 
-    There is a pawl to the right of each rotor.  It pushes the rotor when it falls into the
-    notch of the one to the right, and with it that one, which is the double step.  The right rotor
-    has nothing to its right, and is always pushed.
+    Each rotor has a pawl to its right.  When the pawl falls into the notch of the rotor to the
+    right, it pushes both rotors, which is the double step.  The right rotor has no rotor to its
+    right, so its pawl pushes it every time.
 
     >>> from itertools import islice
     >>> for windows in islice(_steps(numbers_of("ADU"), "E", "V"), 4):
@@ -350,9 +349,9 @@ def _steps(start: bytes, middle_notches: str, right_notches: str) -> Iterator[tu
         yield left, middle, right
 
 
-@cache  # a rotor has 26 pairs, of 600 bytes; the negative offsets are pairs of their own
+@cache  # a rotor has 26 pairs of 600 bytes, and as many for negative offsets
 def _at_offset(wiring: str, offset: int) -> tuple[bytes, bytes]:
-    """Return the tables of a rotor that is turned by `offset`, there and back."""
+    """Return the tables of a rotor turned by `offset`, towards the reflector and back."""
     letters = numbers_of(wiring)
     there = bytes((letters[(number + offset) % 26] - offset) % 26 for number in range(26))
     back = bytes(there.index(number) for number in range(26))
@@ -360,13 +359,13 @@ def _at_offset(wiring: str, offset: int) -> tuple[bytes, bytes]:
 
 
 def _padded(numbers: bytes | bytearray) -> bytes:
-    """Return the table for bytes.translate, which has to be 256 bytes long."""
+    """Return a table for bytes.translate, which needs 256 bytes."""
     return bytes(numbers).ljust(256, b"\0")
 
 
 def _words(text: str) -> list[str]:
     """Return the words of `text` in capitals.
 
-    Text that is not ASCII stays as it is, since some of its letters have ASCII capitals.
+    Text that isn't ASCII stays as it is, since some of its letters have ASCII capitals.
     """
     return text.upper().split() if text.isascii() else [text]

@@ -1,4 +1,4 @@
-r"""Solitaire, a cipher that is played with a deck of cards.
+r"""Solitaire, a cipher played with a deck of cards.
 
 >>> encrypt = Solitaire("foo").encryptor()
 >>> encrypt(b"AAAAA"), encrypt(b"aa, aaa!")
@@ -21,22 +21,22 @@ _SOURCE = "Bruce Schneier's test vectors, https://www.schneier.com/code/sol-test
 
 @dataclass(frozen=True)
 class Solitaire:
-    """Moves each letter as far as a card says that comes from a deck with two jokers.
+    """Moves each letter as far as a card says, drawn from a deck with two jokers.
 
     Bruce Schneier designed it for Neal Stephenson's novel Cryptonomicon of 1999, where it
-    is called Pontifex: agents could carry cards that would not give them away.  For each letter
-    both jokers move, the deck is cut at both of them and cut again by its last card, and the
-    first card says where to find the one that counts.  The passphrase arranges the deck
+    is called Pontifex: a deck of cards doesn't give an agent away.  For each letter both
+    jokers move, the deck is cut at both of them and cut again by its last card, and the
+    first card says where the card that counts is.  The passphrase arranges the deck
     beforehand, each letter with one more cut.  Paul Crowley found in 1999 that the same
     number comes twice in a row once in 22.5 times instead of 26, so the text leaks; and two
-    messages with one passphrase betray each other.  Only letters use up cards, and the
-    deck stays as it is from line to line.
+    messages with the same passphrase give each other away.  Only letters use up cards, and the
+    deck keeps its order from line to line.
     """
 
     key: Annotated[
         str,
-        "a passphrase of letters A-Z, small ones too, and spaces, which do not count; "
-        "nothing, '', is the deck in its order",
+        "a passphrase of letters A-Z, small ones too, and spaces, which are ignored; "
+        "'' is the deck in its first order",
     ]
 
     vectors = (
@@ -53,13 +53,13 @@ class Solitaire:
         Vector(
             "SOLITAIREX",
             "KIRAKSFJAN",
-            source=f"{_SOURCE}; the X that fills up the last group is written out",
+            source=f"{_SOURCE}; with the X that fills the last group",
             options="key=cryptonomicon",
         ),
         Vector(
             "Solit,\n\nÄ aire 7!\nX",
             "Kirak,\n\nÄ sfja 7!\nN",
-            source="our own: the example before, running on over other characters and from "
+            source="our own: the example before, continuing across other characters and from "
             "line to line",
             options='key="Crypto Nomicon"',
         ),
@@ -71,11 +71,11 @@ class Solitaire:
             raise OptionError(
                 "key",
                 self.key,
-                "a passphrase of letters A-Z and spaces, or '' for the deck in its order",
+                "a passphrase of letters A-Z and spaces, or '' for the deck in its first order",
             )
 
     def encryptor(self) -> Transform:
-        """Return a transform with the deck as the passphrase arranges it."""
+        """Return a transform that starts with the deck that the passphrase arranges."""
         return _Player(self._deck, 1)
 
     def decryptor(self) -> Transform:
@@ -91,7 +91,7 @@ class Solitaire:
 
 
 # The cards are numbers in the order of bridge, from 1, the ace of clubs, to 52, the king of
-# spades.  Both jokers count as 53 where one is counted.
+# spades.  Where a number is needed, both jokers count as 53.
 _JOKER_A, _JOKER_B = 53, 54
 _IN_ORDER = bytes(range(1, 55))
 
@@ -122,7 +122,7 @@ class _Player:
         )
 
     def _draw(self, count: int) -> bytes:
-        """Return the next `count` cards that count; jokers do not."""
+        """Return the next `count` cards, without jokers."""
         deck = self._deck
         cards = bytearray()
         while len(cards) < count:
@@ -138,7 +138,7 @@ class _Player:
 def _shuffled(deck: bytes) -> bytes:
     """Return the deck after the four moves that come before each card.
 
-    A joker that moves past the last card goes on after the first one, never before it.
+    A joker that moves past the last card continues after the first one, never before it.
     """
     cards = bytearray(deck)
     place = cards.index(_JOKER_A)
@@ -156,8 +156,8 @@ def _shuffled(deck: bytes) -> bytes:
 
 
 def _cut(deck: bytes, count: int) -> bytes:
-    """Return the deck with the first `count` cards moved to before the last one.
+    """Return the deck with the first `count` cards moved in front of the last one.
 
-    With a joker's 53 or 54, which are all but the last, nothing changes.
+    A joker's 53 or 54 stands for all cards but the last, so nothing changes.
     """
     return deck if count >= _JOKER_A else deck[count:-1] + deck[:count] + deck[-1:]
