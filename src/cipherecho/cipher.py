@@ -1,24 +1,24 @@
-"""The cipher contract: what the author of a plugin needs to know, and import.
+"""The cipher contract: all that a plugin's author has to know and import.
 
-The lowest layer; it imports nothing else of cipherecho.
+The lowest layer: it imports only the root of all errors.
 
 A plugin is an entry point in the group ``cipherecho.ciphers`` that names a
 **factory**, a class or a function.  The factory's parameters are the cipher's
 options: their names, annotations and defaults are the schema, and its docstring
 is the help.  What the factory returns is a **cipher**: immutable, and shared by
-every connection.  A cipher has one of three shapes, whichever is simplest:
+every connection.  A cipher has one of three shapes; choose the simplest that fits:
 
 :class:`Substitution`
-    an attribute ``table``: every byte is replaced by another, whatever stands
-    around it.  Has an inverse and the fastest path for nothing.
+    an attribute ``table``: every byte is replaced by another, whatever its neighbours are.
+    The inverse follows from the table, and this is the fastest shape.
 :class:`Stateless`
-    a method ``encrypt`` and, if there is an inverse, ``decrypt``: a line's
-    code depends on that line alone.
+    a method ``encrypt`` and, if there is an inverse, ``decrypt``: the ciphertext of a line
+    depends on that line alone.
 :class:`Stateful`
     a method ``encryptor`` and, if there is an inverse, ``decryptor``: each call
     makes a fresh transform for one connection, which may remember earlier lines.
 
-None of the three has to be inherited from.  The smallest plugin::
+A cipher need not inherit from any of them.  The smallest plugin::
 
     class Reverse:
         \"\"\"Sends each line backwards.\"\"\"
@@ -28,34 +28,32 @@ None of the three has to be inherited from.  The smallest plugin::
 
         decrypt = encrypt
 
-A factory may say more of its ciphers, for the conformance kit and for help, in
-attributes:
+A factory can describe its ciphers further, in attributes:
 
 ``vectors``
     known answers, a tuple of :class:`Vector`.
 ``stretches = True``
-    a transform may be given many whole lines at once, with the line endings in them, which
-    it passes on without a change of its state.  That is much faster than a call for each
-    line.  Where the state or the code depends on what a line is, see :class:`BlockTransform`.
+    a transform accepts many whole lines in one call.  It copies the line endings in them, and
+    they don't change its state.  One call for many lines is much faster than one for each.  If
+    the state or the result depends on where lines end, see :class:`BlockTransform`.
 ``slow = True``
-    coding a line takes milliseconds, or waits for something.  The server then codes in a
-    worker thread, so that nobody else waits for it; each connection's lines stay in
-    order, and a transform is never used by two threads at once.
+    a line takes milliseconds, or waits for something.  The server then codes lines in worker
+    threads, so that other clients don't wait.  Each connection's lines stay in order, and no
+    two threads use a transform at once.
 ``random = True``
-    the same line has another code each time.
+    the same line has a different ciphertext each time.
 ``secure = True``
-    it is meant to keep a secret; every other cipher is listed as a toy.  To be seen in
-    lists, it stands in the class as just that.
+    the cipher is meant to keep secrets; lists call every other cipher a toy.  Lists don't import
+    the plugin, so write it literally like this in the class.
 ``lossy = True``
-    what is decrypted is not always what was encrypted, as with Playfair.
+    decrypting doesn't always give back the plaintext, as with Playfair.
 
-A factory with ``family = True`` is a **family**: it makes no cipher, but a factory that
-does, its **member**, which has a signature, a docstring and attributes of its own.  Of the
-options in a specification, a family takes those that it has parameters for, a bare
-first value among them, and its member takes all others.  So ``wasm:module=caesar.wasm,shift=5``
-can have an option that is known when the module is loaded and not before.  A member has any
-callable's signature, be it one in ``__signature__``; its options have other names than its
-family's, and it is no family itself.
+A factory with ``family = True`` is a **family**.  It returns another factory, its **member**,
+which makes the cipher and has a signature, a docstring and attributes of its own.  The family
+takes the options that it has parameters for, and the bare first value; the member takes all
+others.  So in ``wasm:module=caesar.wasm,shift=5``, ``shift`` is an option of the module, and known
+only once that is loaded.  A member can also have its signature in ``__signature__``.  None of its
+options may have the name of one of the family's, and it can't be a family itself.
 
 A **body** is a line without its ending: any bytes but LF, possibly none.  What a
 cipher returns for it must be ``bytes`` with no LF and with no more CRs than the
@@ -88,46 +86,43 @@ __all__ = [
 ]
 
 Transform: TypeAlias = Callable[[bytes], bytes]
-"""Codes one body, in one direction, for one connection.
+"""Encrypts or decrypts one body, for one connection.
 
-A transform that remembers earlier lines keeps what it remembers as plain data in
-attributes of its own (not in a closure, a generator or an object of the system's), so
-that it can be copied with :func:`copy.deepcopy`:
-when a later cipher of a chain rejects a line, the copy takes its place and the
-line has left no trace.  A transform that raises :class:`InputError` must itself
-be as it was before the call.
+A transform that remembers earlier lines keeps its state as plain data in its own attributes, not
+in a closure, a generator or an operating system object: :func:`copy.deepcopy` has to copy it.
+When a later cipher of a chain rejects a line, that copy replaces the transform, as if the line had
+never come.  A transform that raises :class:`InputError` must leave its own state unchanged.
 """
 
 
 class BlockTransform(Protocol):
-    """A transform that can be given many lines in one call, and tells them apart by itself.
+    """A transform that accepts many lines in one call, and splits them itself.
 
-    It is for a cipher whose call is dear, in another process or another language.  The
-    method alone makes a transform one: it need not inherit from this.
+    It is for a cipher whose calls are expensive, in another process or another language.  Any
+    transform with the method is one; it need not inherit from this.
     """
 
     def __call__(self, body: bytes, /) -> bytes:
-        """Return the code of one body, like every transform."""
+        """Return the result for one body, like every transform."""
         ...
 
     def block(self, text: bytes, /) -> tuple[bytes, Mapping[int, InputError | str]]:
-        """Return the code of every line of `text`, and why lines were rejected.
+        """Return the results for all lines of `text`, and the reasons for rejected lines.
 
-        `text` is whole lines with their endings, LF or CRLF, the last one included: 2 to
-        2,048 of them, and at most 64 KiB altogether.  No body has a CR.
+        `text` has 2 to 2,048 whole lines, at most 64 KiB in all.  Every line, also the last, has
+        its ending, LF or CRLF.  No body has a CR.
 
-        The code has as many lines, each with the ending of the line that it answers, in one
-        ``bytes``.  What is rejected is given by its number in `text`, from 0, with the reason;
-        nothing but its ending is in the code.  Afterwards the state is that of the accepted
-        lines alone.  Whatever is raised, :class:`InputError` too, is a failure, and the state
-        is lost.
+        The results are one ``bytes`` with as many lines, each with the ending of its original.  The
+        mapping has the number of each rejected line in `text`, counted from 0, and the reason; the
+        result of such a line is its ending alone.  Rejected lines leave the state unchanged.  An
+        exception, even :class:`InputError`, means that the call has failed, and the state is lost.
         """
         ...
 
 
 class _Shape(Protocol):
-    # Without it, a protocol's heirs have an __init__(*args, **kwargs) of typing's until
-    # the first is made, and a factory's parameters are its options.
+    # A factory's parameters are its options. Without this, typing gives subclasses of a protocol an
+    # __init__(*args, **kwargs), until the first instance is made.
     def __init__(self) -> None: ...
 
 
@@ -139,32 +134,29 @@ class Substitution(_Shape, Protocol):
 
     @property
     def table(self) -> bytes:
-        """256 bytes, in the manner of :meth:`bytes.translate`.
-
-        A bijection that leaves LF and CR where they are.
-        """
+        """256 bytes for :meth:`bytes.translate`: a bijection that maps LF and CR to themselves."""
         ...
 
 
 class Stateless(_Shape, Protocol):
-    """The shape of a cipher that codes each line by itself.
+    """The shape of a cipher that encrypts each line by itself.
 
-    A method ``decrypt`` of the same form makes it invertible.
+    With a method ``decrypt`` of the same form, the cipher is invertible.
     """
 
     def encrypt(self, body: bytes, /) -> bytes:
-        """Return the code of `body`; :class:`InputError` if it has none."""
+        """Return the ciphertext of `body`; raise :class:`InputError` if there is none."""
         ...
 
 
 class Stateful(_Shape, Protocol):
-    """The shape of a cipher whose code for a line depends on earlier lines.
+    """The shape of a cipher whose ciphertext of a line depends on earlier lines.
 
-    A method ``decryptor`` of the same form makes it invertible.
+    With a method ``decryptor`` of the same form, the cipher is invertible.
     """
 
     def encryptor(self) -> Transform:
-        """Return a fresh transform, at the start of its state."""
+        """Return a fresh transform, in its initial state."""
         ...
 
 
@@ -172,23 +164,22 @@ Cipher: TypeAlias = Substitution | Stateless | Stateful
 
 
 class InputError(CipherechoError, ValueError):
-    """Raised by a cipher that has no code for this line, and will for others.
+    """A cipher can't encrypt or decrypt this line; other lines are not affected.
 
-    The client gets the message in an error line, and the connection goes on.
-    The message says what was given and what was expected, in one line; it is
-    escaped and cut in length on its way out.
+    The client gets the message in an error line, and the connection goes on.  In one line, the
+    message says what was given and what was expected.  The server escapes and shortens it.
     """
 
     def __str__(self) -> str:
-        """Return the message, or one that has to do if there is none."""
-        return super().__str__() or "the cipher has no code for this line"
+        """Return the message, or a general one if there is none."""
+        return super().__str__() or "the cipher rejected this line"
 
 
 class OptionError(CipherechoError, ValueError):
-    """Raised by a factory that was given an option it can't use.
+    """A factory can't use the value of an option.
 
-    `option` is the name of the factory's parameter, `given` the value, and
-    `expected` says what it takes, to follow the word "expected".
+    `option` is the name of the factory's parameter, and `given` the value.  `expected` says what
+    values it takes, and follows the word "expected" in the message.
 
     >>> raise OptionError("key", "4711", "one or more letters A-Z")
     Traceback (most recent call last):
@@ -204,10 +195,10 @@ class OptionError(CipherechoError, ValueError):
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that an option takes, `low` and `high` included.
+    """The numbers that an option takes, from `low` to `high`, inclusive.
 
-    It stands in the annotation of a factory's parameter, where it is both
-    checked and shown: ``shift: Annotated[int, Range(0, 25), "places to move"]``.
+    Write it in the annotation of a factory's parameter.  Values are checked against it, and help
+    shows it: ``shift: Annotated[int, Range(0, 25), "places to move"]``.
 
     >>> 25 in Range(0, 25), str(Range(0, 25))
     (True, '0 to 25')
@@ -225,10 +216,10 @@ class Range:
 
 @dataclass(frozen=True)
 class Takes:
-    """What an option takes, in words that follow "expected", and that only people read.
+    """What an option takes, in words that follow "expected" in help and messages.
 
-    They are shown instead of those for the option's type, where the factory knows better and
-    checks it by itself: ``shift: Annotated[str, Takes("a whole number, 0 to 25")]``.
+    They replace the words for the option's type.  Nothing checks them, so the factory has to check
+    the value itself: ``shift: Annotated[str, Takes("a whole number, 0 to 25")]``.
 
     >>> str(Takes("a whole number, 0 to 25"))
     'a whole number, 0 to 25'
@@ -242,12 +233,11 @@ class Takes:
 
 @dataclass(frozen=True)
 class Vector:
-    """A known answer: `plaintext` encrypts to `ciphertext`, says `source`.
+    """A known answer: according to `source`, `plaintext` encrypts to `ciphertext`.
 
-    Both are text as it would be written to UTF-8; a LF separates the lines of
-    a message, and there is none at the end.  `options` are written as in a
-    specification (``"5"``, ``"key=LEMON"``).  A cipher's vectors are kept on its
-    factory, as an attribute ``vectors``.
+    Both are text that is encoded as UTF-8.  An LF separates lines, and doesn't follow the last.
+    `options` are written as in a specification (``"5"``, ``"key=LEMON"``).  A factory has its
+    vectors in the attribute ``vectors``.
     """
 
     plaintext: str
@@ -259,8 +249,8 @@ class Vector:
 def letter_table(cipher_alphabet: str) -> bytes:
     """Return the table that replaces A to Z by the letters of `cipher_alphabet`.
 
-    Small letters are replaced by the small letters of the same; every other byte,
-    those of non-ASCII letters included, stays as it is.
+    Small letters are replaced in the same way by small letters.  All other bytes, including those
+    of non-ASCII letters, stay as they are.
 
     Raises:
       ValueError: `cipher_alphabet` is not the 26 letters A-Z, each once.
@@ -280,13 +270,13 @@ def letter_table(cipher_alphabet: str) -> bytes:
 
 
 def text_of(body: bytes) -> str:
-    r"""Return the characters of `body`, for a cipher that moves characters and not bytes.
+    r"""Return the characters of `body`, for a cipher that moves characters instead of bytes.
 
-    Strict: what is not UTF-8 is refused, since moving half a character would mangle it.
-    ``str.encode()`` is the way back.
+    The decoding is strict, since moving half a character would destroy it.  ``str.encode()`` is
+    the inverse.
 
     Raises:
-      InputError: `body` is not UTF-8; the message says where it stops being so.
+      InputError: `body` is not UTF-8; the message says where the first wrong byte is.
 
     >>> text_of("Größe".encode())[::-1].encode().decode()
     'eßörG'

@@ -1,4 +1,4 @@
-"""The root of all errors that are defined in the package."""
+"""The base class of all errors that this package defines."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ __all__ = ["CipherechoError"]
 
 
 class CipherechoError(Exception):
-    """Something is wrong with what was given; the message says it in a line.
+    """Base class: something is wrong with what was given; the message says what, in one line.
 
-    What is raised is always of a narrower class, and most of those are Python's as well: a
-    ``ListenError`` is an ``OSError``, an ``EndpointError`` is a ``ValueError``.
+    Only subclasses are raised.  Most also have a standard base class: a ``ListenError`` is an
+    ``OSError``, and an ``EndpointError`` is a ``ValueError``.
     """

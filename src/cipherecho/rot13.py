@@ -6,8 +6,8 @@ from cipherecho.cipher import Vector, letter_table
 class Rot13:
     """Moves every letter 13 places along the alphabet of 26; twice is the original.
 
-    Used since the early 1980s on Usenet to hide the ends of jokes from a casual
-    look.  It has no key, so it keeps nothing secret.
+    Used on Usenet since the early 1980s to hide the punchlines of jokes from a casual glance.  It
+    has no key, so it keeps nothing secret.
     """
 
     table = letter_table("NOPQRSTUVWXYZABCDEFGHIJKLM")

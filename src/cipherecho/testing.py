@@ -1,6 +1,6 @@
-"""The conformance kit: whether a cipher keeps the contract, in plain functions.
+"""The conformance kit: plain functions that check whether a cipher keeps the contract.
 
-For the author of a plugin, with any test framework or none::
+It is for plugin authors, and works with any test framework or none::
 
     from cipherecho.testing import conform
 
@@ -12,8 +12,8 @@ With pytest, a class gives each check a test of its own::
     class TestReverse(CipherTests):
         factory = Reverse
 
-``cipherecho check NAME`` does the same from the command line.  The kit stands beside the
-server: it knows the contract and the session, and no test framework.
+``cipherecho check NAME`` does the same from the command line.  The kit imports the contract and
+the session, but no test framework.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ __all__ = [
     "registered",
 ]
 
-# Lines that have broken ciphers: what a line can be, and what people forget.
+# Lines that have broken ciphers.
 LINES = (
     b"",
     b"a",
@@ -69,8 +69,8 @@ LINES = (
     b"The longest line that a server takes. ".ljust(MAX_LINE, b"."),
 )
 
-# Far more than a cipher in pure Python needs for a line of text (Enigma: 0.2 ms), and few
-# enough lines a second that a server would be held up.
+# Far more than a cipher in pure Python needs for a line of text (Enigma: 0.2 ms), and so slow that
+# it would block a server.
 _MOST_SECONDS_A_LINE = 0.02
 
 
@@ -80,7 +80,7 @@ class ConformanceError(AssertionError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one check found; `problem` is empty if it is kept."""
+    """The result of one check; `problem` is empty if the cipher keeps the promise."""
 
     check: str
     promise: str
@@ -88,14 +88,15 @@ class Outcome:
 
 
 def outcomes(factory: Callable[..., Any], options: str | None = None) -> Iterator[Outcome]:
-    """Yield what each check finds of the cipher that `factory` makes.
+    """Yield the result of each check, for the cipher that `factory` makes.
 
-    `options` are written as in a specification.  Without them, the checks are made with
-    the options of the first vector, if there is one, or else with none.
+    `options` are written as in a specification.  Without them, the checks use the options of the
+    first vector, or none if there is no vector.
 
     Raises:
-      BadOptionError: those options are refused.
-      NotACipherError, SchemaError: the factory makes no cipher, or can't be asked to.
+      BadOptionError: the factory doesn't take those options.
+      NotACipherError: the factory doesn't return a cipher.
+      SchemaError: its parameters can't be options.
     """
     subject = _Subject(factory, _usual_options(factory) if options is None else options)
     for name, check in CHECKS.items():
@@ -108,10 +109,10 @@ def outcomes(factory: Callable[..., Any], options: str | None = None) -> Iterato
 
 
 def conform(factory: Callable[..., Any], options: str | None = None) -> None:
-    """Do nothing if the cipher keeps the contract; see :func:`outcomes`.
+    """Raise if the cipher doesn't keep the contract; see :func:`outcomes`.
 
     Raises:
-      ConformanceError: it does not; the message has every problem.
+      ConformanceError: it doesn't; the message lists all problems.
     """
     problems = [f"{one.check}: {one.problem}" for one in outcomes(factory, options) if one.problem]
     if problems:
@@ -157,7 +158,7 @@ def _coder(cipher: Cipher) -> Coder:
 
 
 def _coded(coder: Coder, body: bytes, when: str) -> bytes | None:
-    """Return the code of `body`, None if it is rejected."""
+    """Return the ciphertext of `body`, or None if it is rejected."""
     try:
         return coder.code(body, b"\r\n")
     except InputError:
@@ -228,7 +229,7 @@ def check_blocks(subject: _Subject) -> None:
 
 
 def _coded_at_once(coder: Coder, bodies: list[bytes], when: str) -> list[bytes | None]:
-    """Return the code of each body, None if it is rejected."""
+    """Return the ciphertext of each body, or None if it is rejected."""
     text = b"".join(body + (b"\n" if i % 2 else b"\r\n") for i, body in enumerate(bodies))
     lines, endings = lines_of(text)
     assert endings is not None  # no body has a CR
@@ -415,7 +416,7 @@ CHECKS: dict[str, Callable[[_Subject], None]] = {
 
 
 class CipherTests:
-    """The checks as tests, for pytest: inherit from it, and name the `factory`.
+    """The checks as tests for pytest: inherit from this, and set `factory`.
 
     `options` are those of :func:`outcomes`.
     """
@@ -439,13 +440,13 @@ for _name, _check in CHECKS.items():
 
 
 def installed(package: str) -> dict[str, Any]:
-    """Return the factory of each cipher that a package brings, by the cipher's name.
+    """Return the factory of each cipher in a package, by the cipher's name.
 
     So a package can test its ciphers as users get them: through its entry points.
 
     Raises:
-      ConformanceError: no package of that name is installed, it brings no ciphers, or the
-        name of one is no good.
+      ConformanceError: no package of that name is installed, it has no ciphers, or one of them
+        has an invalid or reserved name.
       SelectionError: one of its ciphers can't be imported; the message says why.
 
     >>> sorted(installed("cipherecho"))
@@ -470,10 +471,10 @@ def installed(package: str) -> dict[str, Any]:
 
 @contextmanager
 def registered(name: str, factory: Callable[..., Any]) -> Iterator[None]:
-    """Have `factory` installed as the cipher `name`, for as long as the block lasts.
+    """Install `factory` as the cipher `name` while the block runs.
 
-    Every :class:`~cipherecho.ciphers.registry.Registry` made within finds it, as it would find a
-    package of the name ``registered-NAME``: there is real metadata on ``sys.path``.
+    Every :class:`~cipherecho.ciphers.registry.Registry` that is made in the block finds it in a
+    package ``registered-NAME``, whose metadata is on ``sys.path``.
 
     >>> from cipherecho.registry import Registry
     >>> from cipherecho.rot13 import Rot13

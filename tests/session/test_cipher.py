@@ -151,5 +151,5 @@ def test_rot13_twice_is_the_original() -> None:
 
 
 def test_a_rejection_without_a_reason_still_says_something() -> None:
-    assert str(InputError()) == "the cipher has no code for this line"
+    assert str(InputError()) == "the cipher rejected this line"
     assert str(InputError("got 7")) == "got 7"
