@@ -399,10 +399,6 @@ class Setting:
         """Return how it stands on a command line."""
         return [word for value in self.values for word in (self.option, value)] or [self.option]
 
-    def variables(self) -> dict[str, str]:
-        """Return how it stands in the environment."""
-        return {self.variable: " ".join(self.values) or "1"}
-
     def table(self) -> str:
         """Return how it stands in a file, as all that a listener has."""
         settings = {
@@ -768,27 +764,6 @@ def server(files: Path) -> Iterator[Server]:
 @pytest.mark.parametrize("setting", OF_A_LISTENER, ids=lambda setting: setting.option)
 def test_an_option_makes_its_difference_to_a_listener(setting: Setting, server: Server) -> None:
     setting.works(server.at(OF_A_LISTENER.index(setting)))
-
-
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.option)
-def test_an_option_from_the_environment_is_the_same(
-    setting: Setting, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in os.environ:
-        if name.startswith("CIPHERECHO_"):
-            monkeypatch.delenv(name)
-    for name, text in setting.others.items():
-        if name != setting.variable:
-            monkeypatch.setenv(name, text)
-
-    def chosen(*arguments: str) -> dict[str, object]:
-        return root.make_context("cipherecho", [*arguments]).params
-
-    nothing, expected = chosen(), chosen(*setting.arguments())
-    assert expected != nothing
-    for name, text in setting.variables().items():
-        monkeypatch.setenv(name, text)
-    assert chosen() == expected
 
 
 def test_every_option_is_tested_above() -> None:

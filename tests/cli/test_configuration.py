@@ -29,7 +29,9 @@ from cipherecho.cli.configuration.option_types import Option, SwitchType
 from cipherecho.cli.configuration.problems import SettingsError
 from cipherecho.cli.configuration.toml_file import read_settings_file
 from cipherecho.cli.root import root
+from cipherecho.settings.declaration import Number, declarations
 from cipherecho.settings.endpoint import TcpEndpoint, UnixEndpoint
+from cipherecho.settings.limits import Limits
 from tests.helpers.certificates import Authority
 from tests.helpers.in_process import run
 from tests.helpers.running import COMMAND, Ended, complaint, run_shell, serving, started
@@ -115,6 +117,13 @@ def limit(key: str, value: int | float) -> Setting:
     )
 
 
+def limits() -> Iterator[Setting]:
+    """Yield each limit that is declared, with a value that is not its default."""
+    for one in declarations(Limits):
+        assert isinstance(one.value, Number)
+        yield limit(one.name, 99 if one.value.whole else 0.5)
+
+
 def tls(key: str, toml: str, attribute: str, expected: object, others: str) -> Setting:
     """Return a setting of TLS; paths are relative to where certificates are."""
 
@@ -180,19 +189,9 @@ SETTINGS = [
         proxies,
         [True, False, True, True],
     ),
-    limit("max-line", 99),
     Setting("max-buffered", '"1GiB"', ["1GiB"], lambda made: made.process.max_buffered, 1 << 30),
-    limit("max-connections", 99),
-    limit("max-connections-per-source", 99),
-    limit("accept-rate", 0.5),
-    limit("accept-burst", 99),
-    limit("max-workers", 99),
-    limit("coding-timeout", 2.5),
-    limit("handshake-timeout", 0.5),
+    *limits(),
     limit("idle-timeout", inf),
-    limit("line-timeout", 0.5),
-    limit("write-timeout", 0.5),
-    limit("grace", 0.5),
     Setting("log-level", '"debug"', ["debug"], lambda made: made.process.log_level, "debug"),
     Setting("log-format", '"json"', ["json"], lambda made: made.process.log_format, "json"),
     Setting("log-empty", "true", [], lambda made: made.plan.listeners[0].log_empty, True),

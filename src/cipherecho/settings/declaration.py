@@ -188,9 +188,8 @@ def check_numbers(settings: Any) -> None:
       ValueError: one of them is too small; the message says which.
     """
     for field in fields(settings):
-        number = field.metadata[_KEY][1]
-        if isinstance(number, Number):
-            value = getattr(settings, field.name)
-            if not number.allows(value):
-                expected = "0 or more" if number.zero else "more than 0"
-                raise ValueError(f"{field.name}: got {value!r}, expected {expected}")
+        _, number, *_ = field.metadata.get(_KEY, (None, None))
+        value = getattr(settings, field.name)
+        if isinstance(number, Number) and not number.allows(value):
+            expected = "0 or more" if number.zero else "more than 0"
+            raise ValueError(f"{field.name}: got {value!r}, expected {expected}")
