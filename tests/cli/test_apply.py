@@ -172,9 +172,10 @@ def test_an_output_that_takes_part_of_a_block_loses_nothing_in_silence(
     unbuffered: str, tmp_path: Path
 ) -> None:
     """As a disk does that fills up; PYTHONUNBUFFERED is what containers often set."""
+    # Python would keep as much of its bytecode as fits, and fail at it the next time.
+    variables = f"PYTHONUNBUFFERED={unbuffered} PYTHONDONTWRITEBYTECODE=1"
     ended = run_shell(
-        f"seq 1 2000 | PYTHONUNBUFFERED={unbuffered} sh -c 'ulimit -f 1; cipherecho apply >some'",
-        cwd=tmp_path,
+        f"seq 1 2000 | {variables} sh -c 'ulimit -f 1; cipherecho apply >some'", cwd=tmp_path
     )
     assert complaint(ended, 1) == "cipherecho: File too large\n"
 
