@@ -1,4 +1,4 @@
-"""Ciphers made of ciphers: chains and inverses.  Both are ciphers themselves."""
+"""Ciphers made from other ciphers: chains and inverses."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ __all__ = ["NoInverseError", "chain", "inverse", "name_of"]
 
 
 class NoInverseError(CipherechoError, ValueError):
-    """A cipher was to decrypt that can only encrypt."""
+    """The cipher can only encrypt."""
 
 
 @dataclass(frozen=True)
 class _Table:
-    """A substitution that nobody wrote: fused from others, or turned round."""
+    """A substitution that was computed: several fused into one, or an inverse."""
 
     table: bytes
 
 
 def chain(ciphers: Iterable[Cipher]) -> Cipher:
-    """Return the cipher that puts each line through all of `ciphers`, left to right.
+    """Return the cipher that applies all of `ciphers` to each line, left to right.
 
-    Neighbouring substitutions become one, so a chain of tables costs what one costs.
+    Neighbouring substitutions are fused, so a chain of tables is as fast as one table.
 
     Raises:
       ValueError: there are no ciphers.
@@ -64,7 +64,7 @@ def chain(ciphers: Iterable[Cipher]) -> Cipher:
 
 
 def inverse(cipher: Cipher) -> Cipher:
-    """Return the cipher that encrypts as `cipher` decrypts.
+    """Return the cipher whose encryption is the decryption of `cipher`.
 
     Raises:
       NoInverseError: it, or a stage of it, can only encrypt.
@@ -90,7 +90,7 @@ def inverse(cipher: Cipher) -> Cipher:
 
 
 def name_of(cipher: Cipher) -> str:
-    """Return what a cipher is called in the log: the types of its stages.
+    """Return the name of a cipher for the log: the types of its stages.
 
     >>> from cipherecho.rot13 import Rot13
     >>> name_of(Rot13())
@@ -103,8 +103,7 @@ def name_of(cipher: Cipher) -> str:
     return type(cipher).__name__
 
 
-# What decrypt and decryptor are is known by looking, not by type: they are
-# optional members, which a protocol can't express.
+# decrypt and decryptor are optional, which a protocol can't express, so their types are unknown.
 
 
 @dataclass(frozen=True)
@@ -154,13 +153,13 @@ class _Chain:
 
 
 class _ChainTransform:
-    """One transform a stage; a rejected line leaves no trace in any of them."""
+    """One transform for each stage; a rejected line changes the state of none."""
 
     def __init__(self, stages: Sequence[Cipher]) -> None:
         self._stages = stages
         self._transforms = [new_transform(stage) for stage in stages]
-        # A substitution takes every line, so only a stage of another shape can
-        # reject one, and only the state of stages before it needs a way back.
+        # Only a stage that is not a substitution can reject a line. Then the stages before it have
+        # to get their state back.
         last_to_reject = max(i for i, stage in enumerate(stages) if table_of(stage) is None)
         self._undoable = [i for i in range(last_to_reject) if is_stateful(stages[i])]
 

@@ -1,4 +1,4 @@
-"""What the source of a plugin says of a cipher, read and not run.
+"""The summary of a cipher, read from the plugin's source without running it.
 
 For lists: a plugin that is only listed must not be imported, since it may be broken, slow,
 or not what anybody asked for.
@@ -18,16 +18,16 @@ __all__ = ["Summary", "summary_of"]
 
 @dataclass(frozen=True)
 class Summary:
-    """What can be said of a cipher without an import; nothing where there is no source."""
+    """What is known of a cipher without importing it; empty if there is no source."""
 
     summary: str = ""
     """The first sentence of its factory's docstring."""
     secure: bool = False
-    """Whether its factory says ``secure = True``: it is meant to keep a secret."""
+    """Whether its factory says ``secure = True``: the cipher is meant to keep secrets."""
 
 
 def summary_of(value: str) -> Summary:
-    """Return what the source says of the factory at `value`, ``module:attribute``.
+    """Return the summary of the factory at `value`, ``module:attribute``.
 
     >>> summary_of("cipherecho.rot13:Rot13").summary
     'Moves every letter 13 places along the alphabet of 26; twice is the original.'

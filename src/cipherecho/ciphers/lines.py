@@ -1,4 +1,4 @@
-"""Text cut into lines, and put together again."""
+"""Splitting text into lines, and joining them again."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from math import inf
 __all__ = ["LINE_WEIGHT", "end_within", "ending_of", "endings_of", "interleaved", "lines_of"]
 
 LINE_WEIGHT = 64
-"""What coding a line costs beside its bytes, in bytes.  A function in Python that does nothing
-takes as long as one that codes some dozens of bytes by a table or by regular expressions."""
+"""The cost of a line in addition to its bytes, in bytes.  Calling an empty Python function takes
+as long as coding some dozens of bytes by a table or by regular expressions."""
 
-# Every byte but LF and CR, to be deleted.
+# Every byte but LF and CR.
 _NO_ENDING = bytes(byte for byte in range(256) if byte not in b"\r\n")
 
 
 def lines_of(text: bytes) -> tuple[list[bytes], bytes | None]:
-    r"""Return whole lines one by one, and their endings in one; None if a body has a CR.
+    r"""Return a list of whole lines, and all their endings; None for these if a body has a CR.
 
     >>> lines_of(b"a\r\nb\n"), lines_of(b"a\r\nb\rc\n")
     (([b'a\r\n', b'b\n'], b'\r\n\n'), ([b'a\r\n', b'b\rc\n'], None))
     """
-    # A binary file's lines end in LF alone, and are found by memchr; splitlines looks at one
-    # byte after the other, and finds a line more for every CR that is no ending.
+    # Lines of a binary file end in LF alone, and memchr finds them. splitlines looks at each byte,
+    # and splits at every CR too.
     if b"\r" not in text:
         lines = BytesIO(text).readlines()
         return lines, b"\n" * len(lines)
@@ -43,7 +43,7 @@ def endings_of(text: bytes) -> bytes:
 
 
 def end_within(text: bytes, most: float, longest: float = inf) -> int:
-    """Return where lines of `text` end: the first one, or the last within weight and length."""
+    """Return the end of the last line of `text` within weight and length; of the first at least."""
     end = int(min(len(text), most, longest))
     if end < len(text):
         end = text.rfind(b"\n", 0, end) + 1
@@ -56,7 +56,7 @@ def end_within(text: bytes, most: float, longest: float = inf) -> int:
 
 
 def interleaved(lines: list[bytes], coded_lines: list[bytes]) -> bytes:
-    r"""Return each line with its code after it.
+    r"""Return each line followed by its ciphertext.
 
     >>> interleaved([b"a\n", b"b\n"], [b"n\n", b"o\n"])
     b'a\nn\nb\no\n'

@@ -36,17 +36,17 @@ REQUIRED = inspect.Parameter.empty
 
 
 class SchemaError(CipherechoError, TypeError):
-    """A factory has a parameter that can't be an option, or makes what it must not.
+    """A factory has a parameter that can't be an option, or returns the wrong thing.
 
-    It is the fault of its author.
+    This is a fault of the plugin.
     """
 
 
 class BadOptionError(SelectionError):
-    """An option was given that the cipher does not take, or needs and was not given.
+    """An option is unknown, missing, or has a value that the cipher doesn't take.
 
-    `option` is its name, None if the factory did not say which; `specification` is
-    what was given.
+    `option` is its name, or None if the factory doesn't say which.  `specification` is what was
+    given.
     """
 
     def __init__(self, specification: Specification, option: str | None, problem: str) -> None:
@@ -57,29 +57,29 @@ class BadOptionError(SelectionError):
 
 @dataclass(frozen=True)
 class CipherOption:
-    """One option of a cipher, for help and for checking."""
+    """One option of a cipher, for help and for checks."""
 
     name: str
     """As it is written in a specification: small letters and hyphens."""
     parameter: str
     """The name of the factory's parameter."""
     takes: str
-    """What it takes, in words that follow "expected"."""
+    """The values that it takes, in words that follow "expected"."""
     default: object
     """``REQUIRED`` if there is none."""
     help: str
     parse: Callable[[str], object]
-    """Makes the value from text; ValueError if it can't."""
+    """Converts text to a value, or raises ValueError."""
     allowed: tuple[Any, ...]
-    """Containers that the value has to be in."""
+    """Containers; the value must be in all of them."""
 
     @property
     def required(self) -> bool:
-        """Whether it has to be given."""
+        """Whether it must be given."""
         return self.default is REQUIRED
 
     def value_of(self, text: str) -> object:
-        """Return the value that `text` stands for.
+        """Return the value of `text`.
 
         Raises:
           OptionError: it is not of the option's type, or not in its range.
@@ -95,7 +95,7 @@ class CipherOption:
 
 
 def options_of(factory: Callable[..., object]) -> list[CipherOption]:
-    """Return the options of the cipher that `factory` makes, the first one first.
+    """Return the options of the cipher that `factory` makes, in the order of its parameters.
 
     Raises:
       SchemaError: a parameter has an annotation that is not in the list above, or
@@ -162,7 +162,7 @@ def _without_none(annotation: Any) -> Any:
 
 
 def make_cipher(factory: Callable[..., object], specification: Specification) -> object:
-    """Return what `factory`, or its member if it is a family, makes with the options given.
+    """Make a cipher with `factory`, or with its member if it is a family, and return it.
 
     Raises:
       BadOptionError: an option is unknown, given twice, missing, of the wrong type or
@@ -178,17 +178,17 @@ def make_cipher(factory: Callable[..., object], specification: Specification) ->
 
 
 def is_family(factory: Callable[..., object]) -> bool:
-    """Return whether `factory` makes no cipher, but a factory that does."""
+    """Return whether `factory` is a family, which makes factories instead of ciphers."""
     return getattr(factory, "family", False) is True
 
 
 def resolve_member(
     factory: Callable[..., object], specification: Specification
 ) -> tuple[Callable[..., object], Specification]:
-    """Return the member of a family that was asked for, and the options that are left for it.
+    """Return the member of a family, and a specification with the options that are left for it.
 
-    They have names, a bare first value among them no longer, and the member takes them all.
-    A factory that is no family is returned as it is, and so is `specification`.
+    The member takes all of these options, and all have names: the bare first value is an option of
+    the family.  If `factory` is not a family, both arguments are returned unchanged.
 
     Raises:
       BadOptionError: an option is one of neither, or the family refuses one of its own;
@@ -204,7 +204,7 @@ def resolve_member(
     names = {option.name for option in own}
     ours = {name: text for name, text in given.items() if name in names}
     theirs = {name: text for name, text in given.items() if name not in names}
-    # While an option is missing, a name that is nearly its own is meant to be it.
+    # If an option is missing, a similar name is probably a misspelling of it.
     missing = [option for option in own if option.required and option.name not in ours]
     _refuse_unknown((name for name in theirs if _near(name, missing)), missing, specification)
     member = _made(factory, own, ours, specification)
@@ -225,7 +225,7 @@ def resolve_member(
 
 
 def _given(options: list[CipherOption], specification: Specification) -> dict[str, str]:
-    """Return what each option was given, by its name; the names may be unknown."""
+    """Return the text of each given option by name; names may be unknown."""
     given: dict[str, str] = {}
     if specification.first is not None:
         if not options:

@@ -1,12 +1,12 @@
-"""Which ciphers are installed, and the one that is asked for, loaded.
+"""Finds the installed ciphers, and loads one by its name.
 
 Ciphers are entry points in the group ``cipherecho.ciphers`` of installed
-distributions.  Listing them reads metadata and imports no plugin; using one imports that
-one alone, so a broken plugin that nobody asked for is never noticed.
+distributions.  Listing them reads only metadata.  Using one imports only its plugin, so others
+may be broken.
 
-This is the only module that knows where installed packages are found.  It uses
-the backport ``importlib_metadata`` for one behaviour on every Python: a stale empty
-``dist-info`` directory hides no plugin, and editable installs know their origin.
+Only this module looks for installed packages.  It uses the backport ``importlib_metadata``, which
+behaves the same on every Python: a stale, empty ``dist-info`` directory doesn't hide a plugin, and
+editable installs know their origin.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 @dataclass(frozen=True)
 class Entry:
-    """A cipher that a distribution's metadata names; nothing of it was imported."""
+    """A cipher in the metadata of a distribution; nothing of it is imported."""
 
     name: str
-    """As it is asked for: small letters, digits and hyphens."""
+    """Its normalized name: small letters, digits and hyphens."""
     value: str
     """Where its factory is: ``module:attribute``."""
     distribution: importlib_metadata.Distribution
-    """What brings it. Its metadata is read when it is first needed."""
+    """The distribution that has it.  Its metadata is read when it is first needed."""
 
     @property
     def module(self) -> str:
@@ -104,9 +104,9 @@ class AmbiguousCipherError(SelectionError):
 
 
 class BrokenCipherError(SelectionError):
-    """The plugin could not be imported, or raised when it made the cipher.
+    """The plugin failed when it was imported or when it made the cipher.
 
-    `entry` is its entry point; ``__cause__`` is what was raised.
+    `entry` is its entry point; ``__cause__`` is the exception.
     """
 
     def __init__(self, entry: Entry, what: str, cause: BaseException) -> None:
@@ -115,7 +115,7 @@ class BrokenCipherError(SelectionError):
 
 
 class IncompatibleCipherError(SelectionError):
-    """The plugin was imported, and what it has does not keep the contract."""
+    """The plugin was imported, but doesn't keep the contract."""
 
     def __init__(self, entry: Entry, problem: str) -> None:
         self.entry = entry
@@ -123,18 +123,18 @@ class IncompatibleCipherError(SelectionError):
 
 
 class NotInvertibleError(SelectionError):
-    """The cipher was to decrypt, and can only encrypt."""
+    """The cipher can only encrypt, so it can't be used to decrypt."""
 
 
 class Registry:
-    """The ciphers that are installed, as metadata has them when they are first needed.
+    """The installed ciphers, read from metadata when they are first needed.
 
     Args:
-      allowed: the packages that may bring ciphers; all that are installed may if None.
+      allowed: the packages that may bring ciphers; None allows all installed packages.
         Those of cipherecho itself are always there.
 
-    Built-in ciphers are those of cipherecho's own distribution.  Their names are
-    reserved, and looking them up costs no scan of everything that is installed.
+    Built-in ciphers belong to cipherecho's own distribution.  Their names are reserved, and finding
+    them needs no scan of all installed packages.
     """
 
     def __init__(self, allowed: Collection[str] | None = None) -> None:
@@ -148,7 +148,7 @@ class Registry:
         try:
             own = importlib_metadata.distribution(_OWN)
         except importlib_metadata.PackageNotFoundError:
-            return ()  # run from a source tree; a look-up will say that nothing is there
+            return ()  # run from a source tree; a look-up will say that nothing is installed
         return _entries(own.entry_points.select(group=GROUP))
 
     @cached_property
@@ -162,7 +162,7 @@ class Registry:
         return tuple(sorted(entries, key=lambda entry: (entry.name, entry.package)))
 
     def status(self, entry: Entry) -> str:
-        """Return in a word or few whether `entry` can be asked for, from metadata alone.
+        """Return, from metadata alone, whether the name of `entry` finds it.
 
         ``ok``; ``ambiguous`` or ``reserved``, if only ``name@package`` finds it; or
         ``bad name``, if nothing does.
@@ -177,11 +177,11 @@ class Registry:
         return "ambiguous" if len(others) > 1 else "ok"
 
     def find(self, name: str, package: str | None = None) -> Entry:
-        """Return the entry that `name` stands for; nothing is imported.
+        """Return the entry for `name`, without importing anything.
 
         Args:
-          name: small and capital letters, ``_``, ``.`` and ``-`` are the same.
-          package: the distribution that it has to be from, likewise.
+          name: the cipher's name, in small or capital letters; ``_`` and ``.`` count as ``-``.
+          package: the distribution that must have it, written in the same ways.
 
         Raises:
           UnknownCipherError: there is none; the message has near misses.
@@ -203,7 +203,7 @@ class Registry:
         return found[0]
 
     def companion(self, entry: Entry) -> tuple[str, str] | None:
-        """Return the companion that a cipher has: its package's name and its function.
+        """Return a cipher's companion: the name of the package, and the function.
 
         Nothing is imported; see :mod:`cipherecho.host.sandbox.companion`.
         """
@@ -235,7 +235,7 @@ class Registry:
         return cast(Callable[..., object], factory)
 
     def load(self, specification: Specification) -> Cipher:
-        """Return the cipher that `specification` asks for, be it of a member of a family.
+        """Return the cipher that `specification` describes, also one of a family's member.
 
         Raises:
           UnknownCipherError, AmbiguousCipherError: see :meth:`find`.
@@ -259,10 +259,9 @@ class Registry:
     def load_chain(
         self, specifications: Iterable[Specification], *, decrypt: bool = False
     ) -> Cipher:
-        """Return one cipher for several, put through from left to right.
+        """Return the chain of several ciphers, applied from left to right.
 
-        With `decrypt`, it undoes what it does without: each is inverted, and their
-        order too.
+        With `decrypt`, the chain is inverted: the inverses of the ciphers, in reverse order.
 
         Raises:
           NotInvertibleError: `decrypt`, and one of them can only encrypt.
@@ -319,7 +318,7 @@ class Registry:
 
 
 def _scan() -> list[importlib_metadata.EntryPoint]:
-    """Return the entry points of our group that whole distributions have."""
+    """Return the entry points in our group of all complete distributions."""
     try:
         points = list(importlib_metadata.entry_points(group=GROUP))
     except Exception:  # one unreadable entry_points.txt, anywhere, ends that scan
@@ -330,7 +329,7 @@ def _scan() -> list[importlib_metadata.EntryPoint]:
 
 @lru_cache
 def _name_of(distribution: importlib_metadata.Distribution) -> str:
-    """Return its name, for which it would parse its metadata each time."""
+    """Return its name; the distribution itself would parse its metadata each time."""
     return distribution.name
 
 

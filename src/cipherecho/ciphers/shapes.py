@@ -1,6 +1,6 @@
-"""Which of the contract's shapes a cipher has, and what it says of itself.
+"""The shape of a cipher, and the attributes that describe it.
 
-Stands directly on the contract.
+This stands directly on the contract.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = [
 
 
 class NotACipherError(CipherechoError, TypeError):
-    """An object was given for a cipher that has none of the contract's shapes."""
+    """The object is not a cipher: it has none of the contract's shapes."""
 
 
 def as_cipher(candidate: object) -> Cipher:
-    """Return `candidate`, which is known to have one of the contract's shapes now.
+    """Return `candidate` as a cipher, after checking that it is one.
 
     Raises:
-      NotACipherError: it has none, or its table is not one.
+      NotACipherError: it has none of the contract's shapes, or its table is invalid.
     """
     if isinstance(candidate, type):
         raise NotACipherError(
@@ -48,8 +48,7 @@ def as_cipher(candidate: object) -> Cipher:
 
 
 def _has_table(candidate: object) -> bool:
-    # Asked without running the property that may make it, so that an AttributeError in
-    # there is not taken for the lack of one.
+    # This doesn't run a property: an AttributeError in one would look as if there were no table.
     return inspect.getattr_static(candidate, "table", None) is not None
 
 
@@ -87,19 +86,19 @@ def is_stateful(cipher: Cipher) -> bool:
 
 
 def codes_stretches(cipher: Cipher) -> bool:
-    """Return whether the cipher takes text with its line endings, many lines at once."""
+    """Return whether the cipher accepts many lines with their endings in one call."""
     return table_of(cipher) is not None or getattr(cipher, "stretches", False) is True
 
 
 def is_slow(cipher: Cipher) -> bool:
-    """Return whether the cipher says that it holds up whoever waits for it."""
+    """Return whether the cipher says that it is slow."""
     return getattr(cipher, "slow", False) is True
 
 
 def new_transform(cipher: Cipher) -> Transform:
-    """Return a transform that encrypts, at the start of its state.
+    """Return a transform that encrypts, in its initial state.
 
-    Raises whatever the cipher raises when it is asked for one.
+    Raises whatever the cipher's ``encryptor`` raises.
     """
     table = table_of(cipher)
     if table is not None:
@@ -110,5 +109,5 @@ def new_transform(cipher: Cipher) -> Transform:
 
 
 def type_name(thing: object) -> str:
-    """Return what an object is called where another one was expected."""
+    """Return what to call an object in a message about its type."""
     return "None" if thing is None else f"an object of type {type(thing).__name__}"

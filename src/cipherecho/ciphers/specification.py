@@ -7,8 +7,8 @@
     enigma:rotors="I II III",start=AAA
     caesar@cipherecho-classical:5   from this distribution, where two have the name
 
-Inside quotes (``"`` or ``'``) everything stands for itself but the backslash; a
-backslash makes any character stand for itself.
+Inside quotes (``"`` or ``'``), only the backslash is special.  A backslash makes the next
+character literal, anywhere.
 """
 
 from __future__ import annotations
@@ -32,14 +32,13 @@ __all__ = [
 
 
 class SelectionError(CipherechoError):
-    """The cipher that was asked for can't be used; the base of all reasons why."""
+    """The requested cipher can't be used.  Each reason is a subclass."""
 
 
 class SpecificationError(SelectionError):
-    """The text of a specification is not of the form above.
+    """The text is not a valid specification.
 
-    `text` is what was given; `instead` is the specification that it looks like, None if that
-    is not clear.
+    `text` is what was given.  `instead` is the specification that was probably meant, or None.
     """
 
     def __init__(self, text: str, problem: str, instead: str | None = None) -> None:
@@ -51,8 +50,8 @@ class SpecificationError(SelectionError):
 class UnnamedValueError(SpecificationError):
     """A value after the first has no name.
 
-    `name` is the cipher's, with its package if that was given; `values` are the names and the
-    values, a name None where there is none.
+    `name` is the name of the cipher, with its package if that was given.  `values` are pairs of an
+    option's name, or None, and its value.
     """
 
     def __init__(
@@ -69,10 +68,10 @@ class UnnamedValueError(SpecificationError):
 
 @dataclass(frozen=True)
 class Specification:
-    """A cipher's name and options, parsed and not yet looked up.
+    """A cipher's name and options, parsed but not yet looked up.
 
-    `first` is the bare first value, `options` the others in the order given, with
-    names folded.
+    `first` is the first value if it has no name.  `options` are the others, in the order given,
+    with normalized names.
 
     >>> parse("Enigma:rotors='I II III',start=AAA")
     Specification(name='enigma', distribution=None, first=None, \
@@ -102,7 +101,7 @@ def normalized_name(name: str) -> str:
 
 
 def parse(text: str) -> Specification:
-    """Return the specification that `text` is written for.
+    """Return the specification that `text` describes.
 
     Raises:
       SpecificationError: with what is wrong, and where.
@@ -135,7 +134,7 @@ def parse(text: str) -> Specification:
 
 
 def _refuse_other_separators(text: str, name: str) -> None:
-    """Refuse a name that something other than a colon ends, as in ``caesar=5``."""
+    """Refuse a name that is followed by something other than a colon, as in ``caesar=5``."""
     parts = re.fullmatch(r"(?P<name>[\w.-]+)\s*(?P<mark>[\s=(,/?;|+>]).*", name, re.DOTALL)
     if parts is None:
         return
@@ -151,7 +150,7 @@ def _refuse_other_separators(text: str, name: str) -> None:
     )
 
 
-# A value is made of these: what is quoted, what is escaped, and what is plain.
+# A value consists of quoted, escaped and plain pieces.
 _PIECE = re.compile(
     r""" "(?P<double>(?:[^"\\]|\\.)*)" | '(?P<single>(?:[^'\\]|\\.)*)'
        | \\(?P<escaped>.) | (?P<equals>=) | (?P<comma>,) | (?P<plain>[^"'\\=,]+) """,
@@ -160,7 +159,7 @@ _PIECE = re.compile(
 
 
 def _pieces(text: str, tail: str) -> Iterator[tuple[str, str]]:
-    """Yield what each piece of `tail` is, and what it stands for."""
+    """Yield the kind of each piece of `tail`, and its content."""
     position = 0
     while position < len(tail):
         piece = _PIECE.match(tail, position)
@@ -176,9 +175,9 @@ def _pieces(text: str, tail: str) -> Iterator[tuple[str, str]]:
 
 
 def _split(text: str, tail: str) -> Iterator[tuple[str | None, str]]:
-    """Yield the options in `tail`, the name None where there is none."""
+    """Yield the name of each option in `tail`, or None, and its value."""
     name: str | None = None
-    value: str | None = None  # None until something gives it, be it empty quotes
+    value: str | None = None  # None until there is one; empty quotes are one
     for kind, content in chain(_pieces(text, tail), [("comma", ",")]):
         if kind == "comma":
             if name is None and value is None:
