@@ -30,13 +30,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from io import BytesIO
 from math import inf
 from sys import getsizeof
 
 from cipherecho.cipher import Cipher, InputError
 from cipherecho.ciphers.coder import Coder
-from cipherecho.ciphers.lines import LINE_WEIGHT, end_within, ending_of, interleaved, lines_of
+from cipherecho.ciphers.lines import (
+    LINE_WEIGHT,
+    end_of_allowed,
+    end_within,
+    ending_of,
+    interleaved,
+    is_overlong,
+    lines_of,
+)
 from cipherecho.ciphers.shapes import as_cipher
 from cipherecho.printable import printable, safe_text
 
@@ -61,11 +68,6 @@ MAX_LINE = 65_536
 # bytes is still answered at one go, and so is every block of a table, which is done at once.
 _MOST_LINES = 2048
 _MOST_BYTES = 1 << 20
-
-# What a transform that takes blocks is given at a time: enough lines of text to share the cost
-# of a call, and few enough that no turn answers many more than it may, and that not many go
-# without an answer where it fails.
-_PIECE_BYTES = 1 << 14
 
 # What a line takes beside its bytes while it waits: an object of Python, and its place in a list.
 _LINE_BYTES = 41
@@ -197,8 +199,7 @@ class Session:
         """
         other = object.__new__(Session)
         other._longest = self._longest
-        coder = self._coder
-        other._coder = coder if coder.table is not None else coder.fresh()
+        other._coder = self._coder.fresh()
         other._is_filter = self._is_filter
         other._echoes = self._echoes
         other._echo_table = self._echo_table
@@ -264,8 +265,7 @@ class Session:
         """
         if self.closed:
             return b""
-        rest = self._rest
-        if not rest:
+        if not self._rest:
             # One whole line and a table, as nearly always: nothing can go wrong.
             size = len(data)
             if self._echo_table is not None and 0 <= data.find(b"\n") == size - 1 < self._longest:
@@ -273,35 +273,14 @@ class Session:
                 return data + data.translate(self._echo_table)
             if self._is_filter and self._longest == inf and self._coder.table is not None:
                 # No line can be too long or rejected, so no line's end has to be waited for.
-                coded = self._coder.code_stretch(data)
-                if coded is not None:
-                    return bytes(coded)
-        complete = data.rfind(b"\n") + 1
-        if not complete:
-            self._begin_line(data)
-            return self.resume() if self._overlong else b""
-        # Beside the first line, which began earlier, none is longer than what came now.
-        longest = max(len(data), len(rest) + data.find(b"\n"))
-        block = data if complete == len(data) else data[:complete]
-        if rest:
-            block = b"".join((rest, block))
-            self._rest = b""
-        if complete < len(data):
-            self._begin_line(data[complete:])
-        if longest > self._longest and self._holds_overlong(block):
-            lines = block.split(b"\n")
-            lines.pop()  # nothing, after the last LF
-            self._queue(lines)
-        elif self._coder.table is None:
-            weight = len(block) + LINE_WEIGHT - 1
-            if weight <= most and block.find(b"\n") == len(block) - 1 and not self._overlong:
-                self.weight += weight
-                return self._answer(block[:-1])
-            self._whole = block
-        else:
-            reply = self._answer_block(block, self._coder.code_stretch(block) or b"")
-            return reply + self.resume() if self._overlong else reply
-        return self.resume(most, is_over)
+                return bytes(self._coder.translated(data))
+        text = self._cut(data)
+        weight = len(text) + LINE_WEIGHT - 1
+        is_one = 0 <= text.find(b"\n") == len(text) - 1
+        if is_one and not self._overlong and (weight <= most or self._coder.table is not None):
+            self.weight += weight
+            return self._answer_line(text[:-1])
+        return self._answer(text, most, is_over)
 
     def end(self, most: float = inf, is_over: Callable[[], bool] | None = None) -> bytes:
         """Return what to send when the client will send no more.
@@ -311,13 +290,10 @@ class Session:
         """
         if self.closed:
             return b""
-        if not self._rest:
-            self.closed = Closed.END_OF_INPUT
-            return b""
         self._ended = True
-        self._queue([bytes(self._rest)])
+        text = bytes(self._rest) + b"\n" if self._rest else b""
         self._rest = b""
-        return self.resume(most, is_over)
+        return self._answer(text, most, is_over)
 
     def resume(self, most: float = inf, is_over: Callable[[], bool] | None = None) -> bytes:
         """Return more of what to send, as long as :attr:`has_more`.
@@ -325,7 +301,7 @@ class Session:
         `most` and `is_over` are as in :meth:`receive`; if `most` is less than :attr:`due`,
         nothing is answered.
         """
-        return self._answer_some(most, _MOST_LINES, _MOST_LINES, is_over)
+        return self._answer_waiting(most, _MOST_LINES, is_over)
 
     def answer_next(self, most: float) -> bytes:
         """Answer the next line whatever it weighs, and return what to send for it.
@@ -341,7 +317,7 @@ class Session:
         else:
             first = self._whole[: self._whole.find(b"\n") + 1]
         self._in_hand = first, self.lines
-        return self._answer_some(max(most, self.due), 1, _MOST_LINES)
+        return self._answer_waiting(max(most, self.due), 1)
 
     def given_up(self, message: str) -> tuple[Session, bytes]:
         """Return a closed session instead of this one, and what to send last.
@@ -351,49 +327,143 @@ class Session:
         says what is wrong with the line; what happens next is added to it.
         """
         line, lines = self._in_hand
-        together = self._together
-        which = "this line" if together == 1 else f"one of these {together} lines"
         other = self.fresh()
         other.lines, other.rejected = lines + 1, self.rejected
-        error = other._close(Closed.CODING_TIMEOUT, f"{which} {message}", ending_of(line))
-        return other, line + error if self._echoes else error
+        together = self._together
+        which = "this line" if together == 1 else f"one of these {together} lines"
+        return other, other._close_at(line, Closed.CODING_TIMEOUT, f"{which} {message}")
 
-    def _answer_some(
-        self,
-        most: float,
-        most_lines: int,
-        most_in_one: int,
-        is_over: Callable[[], bool] | None = None,
+    # What comes, cut into lines.
+
+    def _cut(self, data: bytes) -> bytes:
+        """Return the lines that have ended with `data`, and keep what has begun.
+
+        What comes from a line on that is too long is discarded.
+        """
+        complete = data.rfind(b"\n") + 1
+        if not complete:
+            self._begin_line(data)
+            return b""
+        text = data if complete == len(data) else data[:complete]
+        if self._rest:
+            text = b"".join((self._rest, text))
+            self._rest = b""
+        if complete < len(data):
+            self._begin_line(data[complete:])
+        if len(text) > self._longest:
+            end = end_of_allowed(text, self._longest)
+            if end < len(text):
+                text = text[:end]
+                self._rest = b""
+                self._overlong = True
+        return text
+
+    def _begin_line(self, data: bytes) -> None:
+        if not self._rest:
+            self._rest = bytearray()
+        self._rest += data
+        if is_overlong(self._rest, self._longest):
+            self._rest = b""
+            self._overlong = True
+
+    # Whole lines, answered many at once or one by one.
+
+    def _answer(self, text: bytes, most: float, is_over: Callable[[], bool] | None) -> bytes:
+        """Answer whole lines, as many as may be answered now; the others wait."""
+        if text and self._coder.table is not None:
+            coded = self._coder.translated(text)
+            reply = self._reply_to(text, lines_of(text), coded)
+            return self._concluded(reply) if self._overlong or self._ended else reply
+        self._whole = text
+        return self._answer_waiting(most, _MOST_LINES, is_over)
+
+    def _answer_waiting(
+        self, most: float, most_lines: int, is_over: Callable[[], bool] | None = None
     ) -> bytes:
-        """Answer lines of the weight `most`: so many one by one, or so many in a block."""
+        """Answer lines that wait: up to a weight, and so many, or as many as are coded in one."""
         replies: list[bytes] = []
         size = 0
         last = self.lines + most_lines
         heaviest = self.weight + most
-        while self.lines < last and size < _MOST_BYTES:
+        while self.lines < last and size < _MOST_BYTES and 0 < self.due <= heaviest - self.weight:
             if self._pending:
-                if self.weight + self.due > heaviest:
-                    break
                 lines = last - self.lines
                 size += self._answer_lines(replies, heaviest, lines, _MOST_BYTES - size, is_over)
-            elif self._whole and self.weight + self.due <= heaviest:
-                answer = self._answer_whole(heaviest - self.weight, most_in_one)
-                replies.append(answer)
-                size += len(answer)
-                most_in_one = last - self.lines
             else:
-                break
+                replies.append(self._answer_whole(heaviest - self.weight))
+                size += len(replies[-1])
             if is_over is not None and is_over():
                 break
         self.has_more = bool(self._pending or self._whole)
-        if not self.has_more and not self.closed:
-            self._pending = None
-            if self._overlong:
-                message = f"got a line of more than {self._longest} bytes, expected at most that"
-                replies.append(self._close(Closed.LINE_TOO_LONG, message))
-            elif self._ended:
-                self.closed = Closed.END_OF_INPUT
-        return b"".join(replies)
+        return self._concluded(b"".join(replies))
+
+    def _concluded(self, reply: bytes) -> bytes:
+        """Return a reply, and what is said after it if it is the last."""
+        if self.has_more or self.closed:
+            return reply
+        self._pending = None
+        if self._overlong:
+            message = f"got a line of more than {self._longest} bytes, expected at most that"
+            return reply + self._close(Closed.LINE_TOO_LONG, message)
+        if self._ended:
+            self.closed = Closed.END_OF_INPUT
+            if self._is_filter:
+                return reply.removesuffix(b"\n")
+        return reply
+
+    def _answer_whole(self, most: float) -> bytes:
+        """Answer the first of the whole lines at once, if the cipher can do that.
+
+        If not, nothing is answered, and they are pending one by one.
+        """
+        text = self._whole
+        bounds = None if _is_one_line(text) else self._coder.batch_bounds()
+        end = len(text) if bounds is None else end_within(text, most, *bounds)
+        text, self._whole = text[:end], text[end:]
+        if bounds is not None and not _is_one_line(text):
+            reply = self._answer_batch(text)
+            if reply is not None:
+                return reply
+        self._pending_bytes = len(text)
+        self._pending = text.split(b"\n")
+        self._pending.pop()  # nothing, after the last LF
+        self._pending.reverse()
+        return b""
+
+    def _answer_batch(self, text: bytes) -> bytes | None:
+        """Answer whole lines at once; None if the cipher has to be given one by one."""
+        lines = lines_of(text)
+        self._together = len(lines)
+        try:
+            batch = self._coder.code_batch(text, lines)
+        except BaseException as failure:
+            self.lines += 1
+            return self._fail(lines[0], len(lines), failure)
+        if batch is None:
+            self._together = 1
+            return None
+        coded, coded_lines = batch.coded, batch.lines
+        if batch.rejected:
+            coded_lines = coded_lines or lines_of(coded)
+            for number, reason in batch.rejected.items():
+                line, ending = self.lines + 1 + number, ending_of(lines[number])
+                coded_lines[number] = self._rejection_of(line, reason, ending)
+            coded = b"".join(coded_lines)
+        return self._reply_to(text, lines, coded, coded_lines)
+
+    def _reply_to(
+        self,
+        text: bytes,
+        lines: list[bytes],
+        coded: bytes | bytearray,
+        coded_lines: list[bytes] | None = None,
+    ) -> bytes:
+        """Count lines that were coded at once, and return the reply to them."""
+        self.lines += len(lines)
+        self.weight += len(text) + (LINE_WEIGHT - 1) * len(lines)
+        if not self._echoes:
+            return bytes(coded)
+        return interleaved(lines, coded_lines or lines_of(coded))
 
     def _answer_lines(
         self,
@@ -407,7 +477,7 @@ class Session:
 
         Adds to `replies`, and returns how many bytes those are.
         """
-        pending, answer = self._pending, self._answer
+        pending, answer = self._pending, self._answer_line
         assert pending is not None
         left, weight, size = heaviest - self.weight, 0, 0
         for number in range(min(most_lines, len(pending))):
@@ -423,9 +493,21 @@ class Session:
             if size >= most_bytes or self.closed:
                 break
         self.weight += weight
-        if self._ended and self._is_filter and not self.closed:
-            replies[-1] = replies[-1].removesuffix(b"\n")
         return size
+
+    def _answer_line(self, line: bytes) -> bytes:
+        """Answer one line, which is given without its LF."""
+        self.lines += 1
+        body, ending = (line[:-1], b"\r\n") if line.endswith(b"\r") else (line, b"\n")
+        try:
+            coded = self._coder.code(body, ending) + ending
+        except InputError as rejection:
+            coded = self._rejection_of(self.lines, rejection, ending)
+        except BaseException as failure:  # an exit, and a panic in Rust, are no Exception
+            return self._fail(line + b"\n", 1, failure)
+        return body + ending + coded if self._echoes else coded
+
+    # What is said when something is wrong.
 
     def close(self, message: str, why: Closed = Closed.BY_SERVER) -> bytes:
         """Return an error line to send last; empty if the session is closed already.
@@ -443,124 +525,20 @@ class Session:
         self._whole = b""
         self._rest = b""
 
-    def _begin_line(self, data: bytes) -> None:
-        if not self._rest:
-            self._rest = bytearray()
-        self._rest += data
-        if self._is_overlong(self._rest):
-            self._rest = b""
-            self._overlong = True
-
-    def _is_overlong(self, line: bytes | bytearray) -> bool:
-        # A CR at the end may yet turn out to be half of the ending.
-        return len(line) > self._longest and len(line) - line.endswith(b"\r") > self._longest
-
-    def _holds_overlong(self, block: bytes) -> bool:
-        # From one LF to the last that is near enough: a few steps, whatever the lines.
-        begin = 0
-        while len(block) - 1 - begin > self._longest:
-            begin = block.rfind(b"\n", begin, begin + int(self._longest) + 1) + 1
-            if not begin:
-                return any(map(self._is_overlong, block.split(b"\n")))
-        return False
-
-    def _queue(self, lines: list[bytes]) -> None:
-        if self._longest < inf:
-            for number, line in enumerate(lines):
-                if self._is_overlong(line):
-                    del lines[number:]
-                    self._rest = b""
-                    self._overlong = True
-                    break
-        lines.reverse()
-        self._pending = lines
-        self._pending_bytes = sum(map(len, lines))
-
-    def _answer_block(self, block: bytes, coded: bytes | bytearray) -> bytes:
-        """Answer whole lines at once; the code has each ending in its place."""
-        if block.find(b"\n") == len(block) - 1:
-            self.lines += 1
-            self.weight += len(block) - 1 + LINE_WEIGHT
-            return block + coded if self._echoes else bytes(coded)
-        # A binary file's lines end in LF alone, and are found by memchr; split and count
-        # look at one byte after the other.
-        lines = BytesIO(block).readlines()
-        self.lines += len(lines)
-        self.weight += len(block) + (LINE_WEIGHT - 1) * len(lines)
-        if not self._echoes:
-            return bytes(coded)
-        return interleaved(lines, BytesIO(coded).readlines())
-
-    def _answer_whole(self, most: float, most_lines: int) -> bytes:
-        """Answer the first of the whole lines, in one, if the cipher can do that.
-
-        If not, nothing is answered, and they are pending one by one.
-        """
-        text, end = self._whole, 0
-        if text.find(b"\n") < len(text) - 1:
-            if self._coder.in_stretches:
-                end = end_within(text, most)
-                stretch, self._whole = text[:end], text[end:]
-                self._together = stretch.count(b"\n")
-                coded = self._coder.code_stretch(stretch)
-                if coded is not None:
-                    return self._answer_block(stretch, coded)
-                self._together = 1
-            elif self._coder.takes_blocks():
-                end = end_within(text, most, _PIECE_BYTES)
-                piece = text[:end]
-                lines, endings = lines_of(piece)
-                if len(lines) > most_lines:
-                    piece = b"".join(lines[:most_lines])
-                    end = len(piece)
-                    lines, endings = lines_of(piece)
-                self._whole = text[end:]
-                if endings is not None and len(lines) > 1:
-                    self._together = len(lines)
-                    return self._answer_piece(piece, lines, endings)
-        if end:
-            text = text[:end]
+    def _fail(self, line: bytes, together: int, failure: BaseException) -> bytes:
+        """Close the session, as the cipher failed at lines of which this is the first."""
+        self.failure = failure
+        error = type(failure).__name__
+        if together == 1:
+            message = f"the cipher failed on this line ({error})"
         else:
-            self._whole = b""
-        self._pending_bytes = len(text)
-        self._pending = text.split(b"\n")
-        self._pending.pop()  # nothing, after the last LF
-        self._pending.reverse()
-        return b""
+            message = f"the cipher failed on one of these {together} lines ({error})"
+        return self._close_at(line, Closed.CIPHER_FAILED, message)
 
-    def _answer_piece(self, piece: bytes, lines: list[bytes], endings: bytes) -> bytes:
-        """Answer whole lines by one call of the cipher."""
-        self.weight += len(piece) + (LINE_WEIGHT - 1) * len(lines)
-        try:
-            coded, coded_lines, reasons = self._coder.code_block(piece, lines, endings)
-        except BaseException as failure:
-            self.failure = failure
-            self.lines += 1
-            message = (
-                f"the cipher failed on one of these {len(lines)} lines ({type(failure).__name__})"
-            )
-            error = self._close(Closed.CIPHER_FAILED, message, ending_of(lines[0]))
-            return lines[0] + error if self._echoes else error
-        for number, reason in reasons.items():
-            line = self.lines + 1 + number
-            coded_lines[number] = self._rejection_of(line, reason, ending_of(lines[number]))
-        self.lines += len(lines)
-        if self._echoes:
-            return interleaved(lines, coded_lines)
-        return b"".join(coded_lines) if reasons else coded
-
-    def _answer(self, line: bytes) -> bytes:
-        self.lines += 1
-        body, ending = (line[:-1], b"\r\n") if line.endswith(b"\r") else (line, b"\n")
-        echo = body + ending if self._echoes else b""
-        try:
-            return echo + self._coder.code(body, ending) + ending
-        except InputError as rejection:
-            return echo + self._rejection_of(self.lines, rejection, ending)
-        except BaseException as failure:  # an exit, and a panic in Rust, are no Exception
-            self.failure = failure
-            message = f"the cipher failed on this line ({type(failure).__name__})"
-            return echo + self._close(Closed.CIPHER_FAILED, message, ending)
+    def _close_at(self, line: bytes, why: Closed, message: str) -> bytes:
+        """Close the session, with a line's echo and an error line."""
+        error = self._close(why, message, ending_of(line))
+        return line + error if self._echoes else error
 
     def _rejection_of(self, line: int, reason: InputError, ending: bytes) -> bytes:
         self.rejected += 1
@@ -577,6 +555,10 @@ class Session:
         if self._is_filter:
             return b""
         return error_line(f"{printable(message, _LONGEST_REASON)}; {then}", ending)
+
+
+def _is_one_line(text: bytes) -> bool:
+    return text.find(b"\n") == len(text) - 1
 
 
 def longest_coded(max_line: int | None) -> float:

@@ -200,8 +200,8 @@ def check_stretches(subject: _Subject) -> None:
         at_once, by_line = _coder(cipher), _coder(cipher)
         endings = [b"\r\n", b"\n"]
         text = b"".join(body + endings[i % 2] for i, body in enumerate(LINES[:-1]))
-        got = at_once.code_stretch(text)
-        if got is None:
+        batch = at_once.code_batch(text, lines_of(text))
+        if batch is None:
             raise ConformanceError(
                 f"{when} {_shown(text)} at once: it failed, did not keep every line ending in "
                 "its place, or has a transform that can't be copied"
@@ -210,7 +210,7 @@ def check_stretches(subject: _Subject) -> None:
             (_coded(by_line, body, when) or b"") + endings[i % 2]
             for i, body in enumerate(LINES[:-1])
         )
-        _expect(f"{when} many lines at once", got, expected)
+        _expect(f"{when} many lines at once", bytes(batch.coded), expected)
 
 
 def check_blocks(subject: _Subject) -> None:
@@ -219,7 +219,7 @@ def check_blocks(subject: _Subject) -> None:
         return
     for when, cipher in subject.directions():
         at_once, by_line = _coder(cipher), _coder(cipher)
-        if not at_once.takes_blocks():
+        if codes_stretches(cipher) or at_once.batch_bounds() is None:
             continue
         bodies = [body for body in LINES[:-1] if b"\r" not in body]
         for _ in range(2):  # the second time, from the state that the first has left
@@ -231,20 +231,19 @@ def check_blocks(subject: _Subject) -> None:
 def _coded_at_once(coder: Coder, bodies: list[bytes], when: str) -> list[bytes | None]:
     """Return the ciphertext of each body, or None if it is rejected."""
     text = b"".join(body + (b"\n" if i % 2 else b"\r\n") for i, body in enumerate(bodies))
-    lines, endings = lines_of(text)
-    assert endings is not None  # no body has a CR
     try:
-        _, coded_lines, reasons = coder.code_block(text, lines, endings)
+        batch = coder.code_batch(text, lines_of(text))
     except CodingError as error:
-        raise ConformanceError(f"{when} {len(lines)} lines in a block: {error}") from error
+        raise ConformanceError(f"{when} {len(bodies)} lines in a block: {error}") from error
     except Exception as error:
         raise ConformanceError(
-            f"{when} {len(lines)} lines in a block: raised {type(error).__name__}: {error}; a "
+            f"{when} {len(bodies)} lines in a block: raised {type(error).__name__}: {error}; a "
             "line that has no code is rejected by its number"
         ) from error
+    assert batch is not None  # no body has a CR
     return [
-        None if number in reasons else coded.rstrip(b"\r\n")
-        for number, coded in enumerate(coded_lines)
+        None if number in batch.rejected else line.rstrip(b"\r\n")
+        for number, line in enumerate(lines_of(batch.coded))
     ]
 
 
@@ -273,7 +272,11 @@ def _through_session(cipher: Cipher, text: str) -> str:
     for size in (1, max(1, len(text))):
         session = Session(cipher, reply=ReplyMode.FILTER, max_line=None, on_rejected=rejected)
         data = text.encode()
-        pieces = [session.receive(data[i : i + size]) for i in range(0, len(data), size)]
+        pieces = []
+        for start in range(0, len(data), size):
+            pieces.append(session.receive(data[start : start + size]))
+            while session.has_more:
+                pieces.append(session.resume())
         coded.append(b"".join([*pieces, session.end()]).decode(errors="backslashreplace"))
         if session.failure is not None:
             raise ConformanceError(f"coding {text!r}: raised {session.failure!r}")

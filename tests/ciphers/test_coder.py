@@ -26,7 +26,9 @@ from tests.helpers.ciphers import (
     Padded,
     Panic,
     Picky,
+    PickyInStretches,
     Progressive,
+    ProgressiveInStretches,
     Reverse,
 )
 
@@ -215,18 +217,44 @@ def test_state_that_cannot_be_copied_needs_no_copy_if_each_line_starts_afresh() 
     assert codes(coder, b"abc") == [b"1 cba"]
 
 
-# Blocks of lines.
+# Many lines at once.
+
+
+def batch_of(coder: Coder, text: bytes) -> tuple[bytes, dict[int, InputError]] | None:
+    """Return the code of whole lines and why some were rejected, if they are coded at once."""
+    batch = coder.code_batch(text, lines_of(text))
+    if batch is None:
+        return None
+    assert batch.lines in (None, lines_of(batch.coded))
+    return bytes(batch.coded), dict(batch.rejected)
+
+
+def test_a_table_codes_any_text_at_once() -> None:
+    for text in (b"ab\rc\r\nabc\n", b"abc\n" * 1000):
+        assert batch_of(Coder(Caesar(), inf), text) == (text.translate(Caesar.table), {})
+
+
+def test_a_stretch_is_coded_at_once_and_the_state_goes_on() -> None:
+    coder = Coder(ProgressiveInStretches(), inf)
+    assert batch_of(coder, b"aa\ra\r\na\n") == (b"ab\rc\r\nd\n", {})
+    assert codes(coder, b"a") == [b"e"]
+
+
+def test_a_stretch_that_fails_leaves_the_state_as_it_was() -> None:
+    coder = Coder(chain([ProgressiveInStretches(), PickyInStretches()]), inf)
+    assert codes(coder, b"a") == [b"a"]
+    assert batch_of(coder, b"a\nv\n") is None
+    assert codes(coder, b"a") == [b"b"]
 
 
 def code_block(coder: Coder, text: bytes) -> tuple[bytes, dict[int, str]]:
     """Return the code of the lines of `text`, and why lines of it were rejected."""
-    assert coder.takes_blocks()
-    lines, endings = lines_of(text)
-    assert endings is not None
-    coded, coded_lines, reasons = coder.code_block(text, lines, endings)
-    assert coded == b"".join(coded_lines)
-    assert all(isinstance(reason, InputError) for reason in reasons.values())
-    return coded, {number: str(reason) for number, reason in reasons.items()}
+    assert coder.batch_bounds() is not None
+    batch = batch_of(coder, text)
+    assert batch is not None
+    coded, rejected = batch
+    assert all(isinstance(reason, InputError) for reason in rejected.values())
+    return bytes(coded), {number: str(reason) for number, reason in rejected.items()}
 
 
 def test_a_block_is_coded_at_once_and_the_state_is_that_of_the_accepted_lines() -> None:
@@ -244,17 +272,23 @@ def test_an_inverse_takes_blocks_as_its_original_does() -> None:
 @pytest.mark.parametrize(
     "coder",
     [
-        Coder(Caesar(), inf),
         Coder(Reverse(), inf),
         Coder(Numbered(), inf),
         Coder(NoTransform(), inf),
         Coder(chain([NumberedInBlocks(), Caesar()]), inf),
         Coder(NumberedInBlocks(), inf, each_line_afresh=True),
     ],
-    ids=["table", "stateless", "stateful", "no transform", "chain", "each line afresh"],
+    ids=["stateless", "stateful", "no transform", "chain", "each line afresh"],
 )
-def test_what_has_no_method_for_blocks_takes_none(coder: Coder) -> None:
-    assert not coder.takes_blocks()
+def test_a_cipher_that_says_nothing_of_many_lines_takes_them_one_by_one(coder: Coder) -> None:
+    assert coder.batch_bounds() is None
+    assert batch_of(coder, b"a\nb\n") is None
+
+
+def test_what_has_a_cr_in_a_body_is_no_block() -> None:
+    coder = Coder(NumberedInBlocks(), inf)
+    assert batch_of(coder, b"a\nb\rc\n") is None
+    assert codes(coder, b"a") == [b"1 a"]
 
 
 ONE_LF = "the cipher returned 3 lines, expected 2"

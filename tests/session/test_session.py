@@ -7,6 +7,7 @@ state" and "WIRE, wrong" are its sections on state and on what can go wrong.
 from __future__ import annotations
 
 import io
+import re
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -918,6 +919,59 @@ def test_many_lines_in_blocks_are_answered_like_one_by_one(
         return sent, heard, session.closed, session.lines, session.rejected
 
     assert outcome(NumberedInBlocks()) == outcome(NumberedPicky())
+
+
+class FaultyInStretches(Faulty):
+    """Fails at whatever holds a `!`, be it a line or many at once."""
+
+    stretches = True
+
+
+@given(DATA, st.integers(1, 300), st.sampled_from(ReplyMode), LIMITS, st.integers(1, 70_000))
+@example(b"a\nb\r\n!\nc\n", 1, ReplyMode.BOTH, MAX_LINE, 100)
+def test_a_stretch_that_fails_in_the_middle_is_answered_up_to_the_line_that_it_is_about(
+    data: bytes, times: int, reply: ReplyMode, max_line: int | None, cut: int
+) -> None:
+    """WIRE, wrong 2: as if the lines had come one by one."""
+    text = (b"a\n" * 50 + data) * times
+    chunks = [text[i : i + cut] for i in range(0, len(text), cut)]
+    failing = RAISING["what is no Exception"].fault
+    one_by_one = Session(Faulty(failing), reply=reply, max_line=max_line)
+    session = Session(FaultyInStretches(failing), reply=reply, max_line=max_line)
+    assert conversation(session, *chunks) == conversation(one_by_one, *chunks)
+    assert session.closed is one_by_one.closed
+    assert (session.lines, session.rejected) == (one_by_one.lines, one_by_one.rejected)
+
+
+@given(DATA, st.integers(1, 300), LIMITS, st.integers(1, 70_000))
+@example(b"a\nb\r\n!\nc\n", 1, MAX_LINE, 100)
+def test_a_block_that_fails_in_the_middle_is_the_end_of_its_answers(
+    data: bytes, times: int, max_line: int | None, cut: int
+) -> None:
+    """WIRE, wrong: what comes before it is answered, of it the first line alone, and none after."""
+    text = (b"a\n" * 50 + data) * times
+    chunks = [text[i : i + cut] for i in range(0, len(text), cut)]
+
+    def fault(_: bytes) -> Any:
+        raise Panic("unreachable")
+
+    one_by_one = Session(Faulty(fault), max_line=max_line)
+    session = Session(FaultyInBlocks(fault), max_line=max_line)
+    expected, sent = conversation(one_by_one, *chunks), conversation(session, *chunks)
+    assert session.closed is one_by_one.closed
+    if session.closed is not Closed.CIPHER_FAILED:
+        assert sent == expected
+        return
+    answered = 2 * (session.lines - 1)
+    lines = io.BytesIO(sent).readlines()
+    assert lines[:answered] == io.BytesIO(expected).readlines()[:answered]
+    echo, error = lines[answered:]
+    assert echo == io.BytesIO(text + b"\n").readlines()[session.lines - 1]
+    assert re.fullmatch(
+        rb"!error: the cipher failed on (this line|one of these \d+ lines) \(Panic\); "
+        rb"closing the connection\r?\n",
+        error,
+    )
 
 
 # Closed by the server.

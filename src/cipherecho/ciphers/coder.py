@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from io import BytesIO
-from typing import cast
+from math import inf
+from types import MappingProxyType
+from typing import NamedTuple, cast
 
 from cipherecho.cipher import BlockTransform, Cipher, InputError, Transform
-from cipherecho.ciphers.lines import ending_of, endings_of
+from cipherecho.ciphers.lines import end_alike, ending_of, has_cr_in_body, lines_of
 from cipherecho.ciphers.shapes import (
     codes_stretches,
     is_stateful,
@@ -20,7 +21,7 @@ from cipherecho.ciphers.shapes import (
     type_name,
 )
 
-__all__ = ["Coder", "CodingError", "as_line", "restored", "snapshot"]
+__all__ = ["Batch", "Coder", "CodingError", "as_line", "restored", "snapshot"]
 
 
 # LF and CR as they are, and everything else the same: what of a text has to stay.
@@ -29,6 +30,25 @@ _ENDINGS = bytes(byte if byte in b"\r\n" else 0 for byte in range(256))
 # From here on a bytearray is translated faster, its copy included: 0.30 ns a byte instead
 # of 0.44 to 0.54.  Bytes are compared too, to be returned themselves if nothing changes.
 _LONG_TEXT = 1024
+
+
+# How many bytes and lines a transform that takes blocks is given at a time: enough text to share
+# the cost of a call, and few enough lines that no turn answers many more than it may, and that not
+# many go without an answer where it fails. The contract's bounds are wider.
+_BLOCK_BOUNDS = (1 << 14, 2048)
+
+# Whatever comes in one receive is a stretch.
+_STRETCH_BOUNDS = (inf, inf)
+
+
+class Batch(NamedTuple):
+    """The code of many lines, each with its ending."""
+
+    coded: bytes | bytearray
+    lines: list[bytes] | None = None
+    """The same one by one, if that had to be looked at."""
+    rejected: Mapping[int, InputError] = MappingProxyType({})
+    """Why lines were rejected, by their numbers from 0, in order; their code is their ending."""
 
 
 class CodingError(Exception):
@@ -88,11 +108,11 @@ class Coder:
 
     __slots__ = (
         "_cipher",
+        "_codes_stretches",
         "_keeps_state",
         "_longest",
         "_starts_afresh",
         "_transform",
-        "in_stretches",
         "table",
     )
 
@@ -102,8 +122,7 @@ class Coder:
         self._longest = longest
         self.table = table_of(cipher)
         """The whole of the cipher, if it is a substitution."""
-        self.in_stretches = codes_stretches(cipher) and not each_line_afresh
-        """Whether :meth:`code_stretch` may be worth a call."""
+        self._codes_stretches = codes_stretches(cipher) and not each_line_afresh
         self._keeps_state = stateful and not each_line_afresh
         self._starts_afresh = stateful and each_line_afresh
         self._transform: Transform | None = None
@@ -121,18 +140,43 @@ class Coder:
         other._transform = None
         return other
 
-    def code_stretch(self, text: bytes) -> bytes | bytearray | None:
-        """Return the code of text with its line endings, all at once.
+    def batch_bounds(self) -> tuple[float, float] | None:
+        """Return how many bytes and lines :meth:`code_batch` may be given at a time.
 
-        Returns None if the cipher has to be given one line after the other, be it that it
-        says so or that it fails at the whole; the state is as it was before then.
+        None if the cipher has to be given one line after the other.
+        """
+        if self._codes_stretches:
+            return _STRETCH_BOUNDS
+        return _BLOCK_BOUNDS if self._takes_blocks() else None
+
+    def translated(self, text: bytes) -> bytes | bytearray:
+        """Return the code of any text, whole lines or not, by the table, which there has to be."""
+        assert self.table is not None
+        if len(text) < _LONG_TEXT:
+            return text.translate(self.table)
+        return bytearray(text).translate(self.table)
+
+    def code_batch(self, text: bytes, lines: list[bytes]) -> Batch | None:
+        """Return the code of many whole lines, all at once; they are given one by one too.
+
+        Returns None if they have to be coded one by one: the cipher takes them in no other
+        way, or it failed at all of them together and its state is as it was before.
+
+        Raises:
+          CodingError: the cipher broke the contract; the state is lost, and nobody knows at
+            which line.
+          Exception: whatever else a faulty cipher raises; the state is lost likewise.
         """
         if self.table is not None:
-            if len(text) < _LONG_TEXT:
-                return text.translate(self.table)
-            return bytearray(text).translate(self.table)
-        if not self.in_stretches:
-            return None
+            return Batch(self.translated(text))
+        if self._codes_stretches:
+            return self._code_stretch(text)
+        if self._takes_blocks() and not has_cr_in_body(text):
+            return self._code_block(text, lines)
+        return None
+
+    def _code_stretch(self, text: bytes) -> Batch | None:
+        """Code text with its line endings, which stay where they are."""
         before: Transform | None = None
         try:
             if self._transform is None:
@@ -142,14 +186,13 @@ class Coder:
                 return None
             coded = self._transform(text)
             if type(coded) is bytes and coded.translate(_ENDINGS) == text.translate(_ENDINGS):
-                return coded
+                return Batch(coded)
         except BaseException:  # noqa: S110 (the line that it is about will raise it again)
             pass
         self._transform = before
         return None
 
-    def takes_blocks(self) -> bool:
-        """Return whether :meth:`code_block` may be called: the transform can take blocks."""
+    def _takes_blocks(self) -> bool:
         if not self._keeps_state:
             return False
         try:
@@ -159,40 +202,26 @@ class Coder:
         except BaseException:  # the first line will raise it again
             return False
 
-    def code_block(
-        self, text: bytes, lines: list[bytes], endings: bytes
-    ) -> tuple[bytes, list[bytes], dict[int, InputError]]:
-        """Return the code of whole lines with their endings, and why lines were rejected.
-
-        To be called when :meth:`takes_blocks` has said so, with a text that has no CR in a
-        body, and what :func:`lines_of` says of it.
-
-        The code is returned likewise, in one and line by line.  A rejected line's is its
-        ending alone; its reason has its number, from 0, and they are in order.
-
-        Raises:
-          CodingError: the cipher broke the contract; the state is lost.
-          Exception: whatever else a faulty cipher raises; the state is lost.
-        """
+    # What fails at a block is not asked again, line by line: its author was told that the state
+    # is lost then. A copy may be no better, as that of a WebAssembly guest, which is as dead as
+    # the guest that trapped, and would have to be made for each block, which costs half as much
+    # as coding it.
+    def _code_block(self, text: bytes, lines: list[bytes]) -> Batch:
+        """Code lines by the transform's own method for many; no body has a CR."""
         result = cast(BlockTransform, self._transform).block(text)
         if type(result) is not tuple or len(result) != 2:
             raise CodingError(f"the cipher returned {type_name(result)}, expected a pair")
         coded, rejected = result
         if type(coded) is not bytes:
             raise CodingError(f"the cipher returned {type_name(coded)}, expected bytes")
-        if b"\r" in endings:
-            coded_lines = coded.splitlines(keepends=True)  # a CR that is no ending makes one more
-            has_endings = endings_of(coded) == endings
-        else:
-            coded_lines = BytesIO(coded).readlines()
-            has_endings = coded.endswith(b"\n") and b"\r" not in coded
+        coded_lines = lines_of(coded)
         if (
-            not has_endings
-            or len(coded_lines) != len(lines)
+            len(coded_lines) != len(lines)
+            or not end_alike(text, coded, len(lines))
             or (len(coded) > self._longest and max(map(len, coded_lines)) > self._longest)
         ):
-            self._check_lines(lines, BytesIO(coded).readlines())
-        return coded, coded_lines, _reasons(rejected, coded_lines)
+            self._check_lines(lines, coded_lines)
+        return Batch(coded, coded_lines, _reasons(rejected, coded_lines))
 
     def code(self, body: bytes, ending: bytes) -> bytes:
         """Return the code of one body, without the ending.

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from io import BytesIO
-from math import inf
+from itertools import islice
 
-__all__ = ["LINE_WEIGHT", "end_within", "ending_of", "endings_of", "interleaved", "lines_of"]
+__all__ = [
+    "LINE_WEIGHT",
+    "end_alike",
+    "end_of_allowed",
+    "end_within",
+    "ending_of",
+    "has_cr_in_body",
+    "interleaved",
+    "is_overlong",
+    "lines_of",
+]
 
 LINE_WEIGHT = 64
 """The cost of a line in addition to its bytes, in bytes.  Calling an empty Python function takes
@@ -15,44 +25,87 @@ as long as coding some dozens of bytes by a table or by regular expressions."""
 _NO_ENDING = bytes(byte for byte in range(256) if byte not in b"\r\n")
 
 
-def lines_of(text: bytes) -> tuple[list[bytes], bytes | None]:
-    r"""Return a list of whole lines, and all their endings; None for these if a body has a CR.
+def lines_of(text: bytes | bytearray) -> list[bytes]:
+    r"""Return lines one by one, with their endings.
 
-    >>> lines_of(b"a\r\nb\n"), lines_of(b"a\r\nb\rc\n")
-    (([b'a\r\n', b'b\n'], b'\r\n\n'), ([b'a\r\n', b'b\rc\n'], None))
+    >>> lines_of(b"a\r\nb\rc\n")
+    [b'a\r\n', b'b\rc\n']
     """
-    # Lines of a binary file end in LF alone, and memchr finds them. splitlines looks at each byte,
-    # and splits at every CR too.
+    # Lines of some length are found by memchr; split and count look at one byte after the other.
+    return BytesIO(text).readlines()
+
+
+def has_cr_in_body(text: bytes) -> bool:
+    r"""Return whether a line has a CR that is no part of its ending.
+
+    >>> has_cr_in_body(b"a\r\nb\n"), has_cr_in_body(b"a\r\nb\rc\n")
+    (False, True)
+    """
+    return b"\r" in text and text.count(b"\r") != text.count(b"\r\n")
+
+
+def end_alike(text: bytes, coded: bytes, lines: int) -> bool:
+    r"""Return whether each line of `coded` ends as that of `text` does, and has no other CR.
+
+    Both have this many lines, and no body of `text` has a CR.
+
+    >>> end_alike(b"a\r\nb\n", b"1\r\n2\n", 2), end_alike(b"a\r\nb\n", b"1\n2\r\n", 2)
+    (True, False)
+    """
     if b"\r" not in text:
-        lines = BytesIO(text).readlines()
-        return lines, b"\n" * len(lines)
-    lines = text.splitlines(keepends=True)
-    endings = endings_of(text)
-    if len(lines) == endings.count(b"\n"):
-        return lines, endings
-    return BytesIO(text).readlines(), None
+        return coded.endswith(b"\n") and b"\r" not in coded
+    crs = text.count(b"\r")
+    if not coded.endswith(b"\n") or not coded.count(b"\r") == coded.count(b"\r\n") == crs:
+        return False
+    # If not all are CRLF, they have to be at the same lines.
+    return crs == lines or coded.translate(None, _NO_ENDING) == text.translate(None, _NO_ENDING)
 
 
-def endings_of(text: bytes) -> bytes:
-    r"""Return every CR and LF of `text`.
-
-    >>> endings_of(b"a\r\nb\n")
-    b'\r\n\n'
-    """
-    return text.translate(None, _NO_ENDING)
-
-
-def end_within(text: bytes, most: float, longest: float = inf) -> int:
-    """Return the end of the last line of `text` within weight and length; of the first at least."""
-    end = int(min(len(text), most, longest))
+def end_within(text: bytes, most: float, most_bytes: float, most_lines: float) -> int:
+    """Return the end of the last line within a weight and these bounds; of the first at least."""
+    end = int(min(len(text), most, most_bytes))
     if end < len(text):
         end = text.rfind(b"\n", 0, end) + 1
     while end:
-        weight = end + (LINE_WEIGHT - 1) * text.count(b"\n", 0, end)
+        lines = text.count(b"\n", 0, end)
+        weight = end + (LINE_WEIGHT - 1) * lines
         if weight <= most:
-            return end
+            return end if lines <= most_lines else _end_of(text, int(most_lines))
         end = text.rfind(b"\n", 0, int(end * most / weight)) + 1
     return text.find(b"\n") + 1
+
+
+def _end_of(text: bytes, number: int) -> int:
+    return sum(map(len, islice(BytesIO(text), number)))
+
+
+def is_overlong(line: bytes | bytearray, longest: float) -> bool:
+    r"""Return whether the body of a line, given without its LF, is too long.
+
+    A CR at the end may be half of the ending, so it does not count.
+
+    >>> is_overlong(b"abc\r", 3), is_overlong(b"abc\r", 2)
+    (False, True)
+    """
+    return len(line) > longest and len(line) - line.endswith(b"\r") > longest
+
+
+def end_of_allowed(text: bytes, longest: float) -> int:
+    r"""Return where the first line begins that is too long; the end of the text if none is.
+
+    >>> end_of_allowed(b"abc\n\nabcd\nabc\n", 3)
+    5
+    """
+    # From one LF to the last that is near enough: a few steps, whatever the lines.
+    begin = 0
+    while len(text) - 1 - begin > longest:
+        end = text.rfind(b"\n", begin, begin + int(longest) + 1) + 1
+        if not end:
+            end = text.find(b"\n", begin) + 1
+            if is_overlong(text[begin : end - 1], longest):
+                return begin
+        begin = end
+    return len(text)
 
 
 def interleaved(lines: list[bytes], coded_lines: list[bytes]) -> bytes:
