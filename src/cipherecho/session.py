@@ -75,6 +75,12 @@ _LINE_BYTES = 41
 # is asked, that takes up to a microsecond.
 _LINES_AT_ONCE = 8
 
+# Otherwise the lines that are not answered yet would be lost.
+_MORE_TO_SEND = (
+    "got input while has_more is True, expected none before everything is sent for what came "
+    "before; call resume() until has_more is False"
+)
+
 # A reason is cut before what happens next is added to it, or that would be cut off.
 _LONGEST_REASON = 240
 
@@ -253,8 +259,7 @@ class Session:
     ) -> bytes:
         """Return what to send for `data`, however it was cut on its way.
 
-        To be called when :attr:`has_more` is False, like :meth:`end`.  What comes after
-        the session is closed is discarded.
+        What comes after the session is closed is discarded.
 
         Args:
           data: what came.
@@ -262,6 +267,9 @@ class Session:
             all if the next line alone weighs more.  A table always answers everything.
           is_over: asked after the first line and every few more; when it says so, no other one is
             answered.
+
+        Raises:
+          RuntimeError: :attr:`has_more` is True: call :meth:`resume` first.
         """
         if self.closed:
             return b""
@@ -274,6 +282,8 @@ class Session:
             if self._is_filter and self._longest == inf and self._coder.table is not None:
                 # No line can be too long or rejected, so no line's end has to be waited for.
                 return bytes(self._coder.translated(data))
+        if self.has_more:
+            raise RuntimeError(_MORE_TO_SEND)
         text = self._cut(data)
         weight = len(text) + LINE_WEIGHT - 1
         is_one = 0 <= text.find(b"\n") == len(text) - 1
@@ -286,10 +296,12 @@ class Session:
         """Return what to send when the client will send no more.
 
         A rest without an ending is answered as though it had ended in LF.  `most` and
-        `is_over` are as in :meth:`receive`.
+        `is_over` are as in :meth:`receive`, and so is what is raised.
         """
         if self.closed:
             return b""
+        if self.has_more:
+            raise RuntimeError(_MORE_TO_SEND)
         self._ended = True
         text = bytes(self._rest) + b"\n" if self._rest else b""
         self._rest = b""

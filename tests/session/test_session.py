@@ -630,6 +630,19 @@ def test_a_line_that_is_too_long_waits_for_the_answers_before_it() -> None:
     assert not session.has_more
 
 
+@pytest.mark.parametrize("take_in", [lambda session: session.receive(b"b\n"), Session.end])
+def test_input_while_there_is_more_to_send_says_what_to_call(
+    take_in: Callable[[Session], bytes],
+) -> None:
+    session = Session(Picky(), reply=ReplyMode.CIPHER)
+    first = session.receive(b"a\n" * 3000)
+    with pytest.raises(RuntimeError, match=r"call resume\(\) until has_more is False"):
+        take_in(session)
+    assert first + session.resume() == b"a\n" * 3000
+    assert not session.has_more
+    take_in(session)
+
+
 def test_a_failure_drops_what_waits_behind_it() -> None:
     """WIRE, wrong 2."""
     session = Session(RETURNING["None"])
