@@ -1,7 +1,7 @@
-"""What a service manager says in environment variables: numbers, and whom they are for.
+"""Reads a service manager's environment variables: numbers, and which process they are for.
 
-What each of them means, :mod:`~cipherecho.service_manager.inherited_sockets` and
-:mod:`~cipherecho.service_manager.notifications` know.
+:mod:`~cipherecho.service_manager.inherited_sockets` and
+:mod:`~cipherecho.service_manager.notifications` know what each variable means.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ __all__ = ["VariableError", "is_for_us", "number_in"]
 
 
 class VariableError(CipherechoError, ValueError):
-    """An environment variable of a service manager is not as it has to be; `variable` is its name.
+    """A service manager's environment variable, `variable`, is invalid.
 
-    It was set by something else, or by hand: unset it, or start the program as before.
+    It was probably set by hand or by another program: unset it.
     """
 
     def __init__(self, variable: str, problem: str) -> None:
@@ -27,10 +27,10 @@ class VariableError(CipherechoError, ValueError):
 
 
 def number_in(variables: Mapping[str, str], name: str) -> int | None:
-    """Return the number, from 1, that a variable is, or None if there is no such variable.
+    """Return a variable as a number, 1 or more; None if it isn't set.
 
     Raises:
-      VariableError: it is something else.
+      VariableError: it isn't such a number.
     """
     text = variables.get(name)
     if text is None:
@@ -44,9 +44,9 @@ def number_in(variables: Mapping[str, str], name: str) -> int | None:
 def is_for_us(variables: Mapping[str, str], name: str) -> bool:
     """Return whether a variable is the number of this process.
 
-    The variables of a process that was started for us may have been left for its children.
+    It may be the number of a parent, which left the variable in the environment.
 
     Raises:
-      VariableError: it is no number.
+      VariableError: it isn't a number.
     """
     return number_in(variables, name) == os.getpid()

@@ -1,8 +1,8 @@
-"""Sockets that a service manager has opened for the process (sd_listen_fds(3)).
+"""Sockets that a service manager opened for the process (sd_listen_fds(3)).
 
-They are the descriptors from 3, ``LISTEN_FDS`` of them, named by ``LISTEN_FDNAMES``, if
-``LISTEN_PID`` is this process.  Nothing is known here of what they are: to listen on one,
-open its endpoint.
+If ``LISTEN_PID`` is this process, they are the ``LISTEN_FDS`` descriptors from 3 on, and
+``LISTEN_FDNAMES`` has their names.  This module doesn't look at the sockets: to listen on one, open
+its endpoint.
 """
 
 from __future__ import annotations
@@ -31,18 +31,17 @@ _VARIABLES = ("LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 @dataclass(frozen=True)
 class Inherited:
-    """A descriptor that was handed over, by its number, and its name, which others may share."""
+    """An inherited descriptor: its number, and its name, which others may share."""
 
     number: int
     name: str
 
 
 def inherited_sockets() -> tuple[Inherited, ...]:
-    """Return what was handed over to this process, in order; empty if nothing was.
+    """Return the descriptors that this process inherited, in order.
 
-    The first call takes the variables out of the environment, so that no child takes the
-    sockets for its own, and has the sockets closed in programs that are executed.  Later
-    calls return the same.
+    The first call removes the variables from the environment, so that a child process doesn't take
+    the sockets for its own, and makes the sockets non-inheritable.  Later calls return the same.
 
     Raises:
       VariableError: as for :func:`take_sockets`.
@@ -51,7 +50,7 @@ def inherited_sockets() -> tuple[Inherited, ...]:
 
 
 def why_not_activated() -> str:
-    """Return why nothing was handed over though it looks so, and what to do; "" if it doesn't.
+    """Return why sockets in the environment are not for this process, and what to do; or "".
 
     Raises:
       VariableError: as for :func:`take_sockets`.
@@ -66,11 +65,11 @@ def _handed_over() -> tuple[tuple[Inherited, ...], str]:
 
 
 def take_sockets(variables: MutableMapping[str, str]) -> tuple[Inherited, ...]:
-    """Return what `variables` say was handed over to this process, and remove them.
+    """Return the descriptors that `variables` give this process, and remove the variables.
 
     Raises:
-      VariableError: they do not say it as they have to, or a descriptor is not open; they
-        are removed all the same.
+      VariableError: a variable is invalid, or a descriptor isn't open.  The variables are removed
+        nevertheless.
     """
     taken = {name: variables.pop(name) for name in _VARIABLES if name in variables}
     if not is_for_us(taken, "LISTEN_PID"):
@@ -95,10 +94,10 @@ def take_sockets(variables: MutableMapping[str, str]) -> tuple[Inherited, ...]:
 
 
 def why_not_ours(variables: Mapping[str, str]) -> str:
-    """Return why sockets that `variables` speak of are not for this process; "" if they are.
+    """Return why the sockets in `variables` are not for this process, or "" if they are.
 
-    A service manager starts a shell, or a runner such as ``uv run``, and that starts us as its
-    child: the sockets are open in both, and meant for the other.
+    They aren't if a service manager started a shell, or a runner such as ``uv run``, and that
+    started us as a child.  The sockets are open in both, but belong to the parent.
     """
     process = number_in(variables, "LISTEN_PID")
     if process is None or "LISTEN_FDS" not in variables or process == os.getpid():

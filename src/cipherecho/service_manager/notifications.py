@@ -1,7 +1,7 @@
-"""What the service manager is told of the process: ready, reloading, stopping, alive.
+"""Reports to the service manager (sd_notify(3)): ready, reloading, stopping, alive.
 
-The messages are those of sd_notify(3), datagrams to the socket that ``NOTIFY_SOCKET`` names.
-Nothing is linked for it, and other managers than systemd take them too.
+Each is a datagram to the socket that ``NOTIFY_SOCKET`` names.  This needs no library, and managers
+other than systemd understand it too.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ __all__ = ["ServiceManager"]
 
 
 class ServiceManager:
-    """Tells the service manager how the process does; without one, nothing happens.
+    """Reports the state of the process to the service manager, if there is one.
 
-    No call waits or fails because of the manager: a message that it has no room for, or that
-    nobody is there to take, is lost.  Close it at the end, or use it as a context manager.
+    No call blocks or fails because of the manager.  A message is lost if the manager has no room
+    for it, or isn't there.  Close this at the end, or use it as a context manager.
 
         with ServiceManager() as manager:
             manager.ready()
 
     Args:
-      variables: the environment, which is left as it is.
+      variables: the environment; it isn't changed.
 
     Raises:
-      VariableError: the watchdog's variables are no numbers.
+      VariableError: the watchdog's variables aren't numbers.
     """
 
     def __init__(self, variables: Mapping[str, str] = os.environ) -> None:
         self.watchdog_seconds = _watchdog_seconds(variables)
         # A leading "@" stands for the zero byte of an address in Linux's abstract namespace.
         self._address = re.sub("^@", "\0", variables.get("NOTIFY_SOCKET", ""))
-        # Opened once, so that the watchdog is fed even when the descriptors have run out.
+        # Opened once, so that the watchdog is fed even when there are no more descriptors.
         self._socket: socket.socket | None = None
         if sys.platform != "win32" and self._address:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.setblocking(False)
-            # What it is connected to is still there for it in a sandbox.
+            # A connection made now still works in a sandbox.
             with suppress(OSError):
                 self._socket.connect(self._address)
 
@@ -57,33 +57,33 @@ class ServiceManager:
         self.close()
 
     def close(self) -> None:
-        """Close the socket to the manager; it is told nothing any more."""
+        """Close the socket to the manager, and report nothing any more."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
     def ready(self) -> None:
-        """Say that clients can connect, or that a reload has ended, well or not."""
+        """Report that clients can connect, or that a reload has ended, successfully or not."""
         self._tell("READY=1")
 
     def reloading(self) -> None:
-        """Say that a reload begins; :meth:`ready` has to follow.
+        """Report that a reload begins; call :meth:`ready` at its end.
 
-        The time in it lets a manager whose units have ``Type=notify-reload`` see that this
-        is the reload which it has asked for.
+        The message has the time.  From it, a manager of a unit with ``Type=notify-reload`` sees
+        that this is the reload that it requested.
         """
         microseconds = time.monotonic_ns() // 1000  # CLOCK_MONOTONIC, where systemd is
         self._tell(f"RELOADING=1\nMONOTONIC_USEC={microseconds}")
 
     def stopping(self) -> None:
-        """Say that a shutdown has begun."""
+        """Report that a shutdown has begun."""
         self._tell("STOPPING=1")
 
     async def feed_watchdog(self) -> None:
-        """Give the manager a sign of life at once, and then twice in the time that it waits.
+        """Send the watchdog a sign of life at once, and then twice in each of its periods.
 
-        It comes from the task that calls this, so it ceases when Trio's loop stands still.
-        Without a watchdog, this returns at once; else it ends when it is cancelled.
+        The calling task sends it, so the signs stop when Trio's loop is blocked.  Without a
+        watchdog, this returns at once; otherwise it runs until it is cancelled.
         """
         if self.watchdog_seconds is None:
             return
@@ -97,13 +97,13 @@ class ServiceManager:
         text = message.encode(errors="replace")
         try:
             self._socket.send(text)
-        except OSError:  # it was not there yet, or is there anew, or is full
+        except OSError:  # the manager was not there yet, has restarted, or is full
             with suppress(OSError):
                 self._socket.sendto(text, self._address)
 
 
 def _watchdog_seconds(variables: Mapping[str, str]) -> float | None:
-    # Without its process number, it is meant for whoever reads it (sd_watchdog_enabled(3)).
+    # Without a process number, it is meant for every process (sd_watchdog_enabled(3)).
     if "WATCHDOG_PID" in variables and not is_for_us(variables, "WATCHDOG_PID"):
         return None
     microseconds = number_in(variables, "WATCHDOG_USEC")

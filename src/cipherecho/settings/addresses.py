@@ -1,4 +1,4 @@
-"""The addresses of clients, as `accept` and PROXY headers give them, and their sources."""
+"""Client addresses, from `accept` and PROXY headers, and their sources."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import TypeAlias
 __all__ = ["Source", "source_named", "source_of", "unmapped"]
 
 Source: TypeAlias = str | bytes | int | tuple[bytes, int]
-"""An IPv4 address, the first 64 bits of an IPv6 one (with the link, if all links have those
-bits), or the number of a virtual machine."""
+"""An IPv4 address, the first 64 bits of an IPv6 address (with the link, if it is link-local), or
+the number of a virtual machine."""
 
-# What one subscriber gets is a network of 64 bits, and any address in it.
+# A subscriber gets a network of 64 bits, and may use any address in it.
 _NETWORK_BYTES = 8
 
-# Where an IPv6 socket has the addresses of its IPv4 peers: ::ffff:0:0/96, RFC 4291, 2.5.5.2.
+# The IPv4 peers of an IPv6 socket have addresses in ::ffff:0:0/96 (RFC 4291, 2.5.5.2).
 _MAPPED = "::ffff:"
 
 
 def unmapped(host: str) -> str:
-    """Return the address of an IPv4 client of an IPv6 socket as IPv4, and others as they are.
+    """Return an IPv4-mapped IPv6 address as IPv4, and other addresses unchanged.
 
     >>> unmapped("::ffff:192.0.2.1"), unmapped("2001:db8::1")
     ('192.0.2.1', '2001:db8::1')
@@ -34,7 +34,7 @@ def unmapped(host: str) -> str:
 
 
 def source_of(address: object) -> Source | None:
-    """Return the source of an address as `accept` gives it; a client on a Unix socket has none."""
+    """Return the source of an address that `accept` returned; None for a Unix socket."""
     if not isinstance(address, tuple):
         return None
     host: str | int = address[0]
@@ -49,10 +49,10 @@ def source_of(address: object) -> Source | None:
 
 
 def source_named(peer: str) -> Hashable:
-    """Return the source of a client by its name in the log; None for one on a Unix socket.
+    """Return the source of a client, from its name in the log; None for a Unix socket.
 
-    Those that :func:`source_of` says are of one source are so here, too.  It is for whoever
-    keeps nothing else of an address, since there are thousands of them.
+    Clients have the same source here if they have the same one by :func:`source_of`.  This is for
+    code that keeps thousands of clients, and only their names.
     """
     host, _, _ = peer.rpartition(":")
     if not host.startswith("["):

@@ -37,7 +37,7 @@ _KEY = "option"
 
 
 class Heading(StrEnum):
-    """What options stand under, in the order of the help."""
+    """The headings of options, in the order of the help."""
 
     SERVED = "What is served"
     LISTENING = "Listening"
@@ -47,11 +47,11 @@ class Heading(StrEnum):
     PROCESS = "The process"
 
 
-# Plain classes, since it takes a millisecond to make a dataclass, and all commands wait for that.
+# Plain classes: making a dataclass takes a millisecond, for which every command would wait.
 
 
 class Value:
-    """What an option takes; `metavar` stands for it in the help."""
+    """The kind of value that an option takes; `metavar` stands for it in the help."""
 
     def __init__(self, metavar: str) -> None:
         self.metavar = metavar
@@ -66,7 +66,7 @@ class Words(Value):
 
 
 class Switch(Value):
-    """True or false, or a word for more than that."""
+    """True or false, or one word that means more than true."""
 
     def __init__(self, more: str) -> None:
         super().__init__(f"[{more}]")
@@ -74,14 +74,14 @@ class Switch(Value):
 
 
 class Number(Value):
-    """A number that is more than 0, or perhaps 0 too; NaN is neither.
+    """A number greater than 0, or 0 if `zero` says so; never NaN.
 
     Args:
-      metavar: what stands for it in the help.
-      expected: what to give instead of something else, in words.
-      whole: whether it has to be a whole number.
+      metavar: stands for it in the help.
+      expected: describes it in messages, after "expected".
+      whole: whether it must be a whole number.
       zero: whether it may be 0.
-      infinite: whether it may be ``inf``, which is no limit.
+      infinite: whether it may be ``inf``, for no limit.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Number(Value):
         self.infinite = infinite
 
     def allows(self, number: float) -> bool:
-        """Return whether a number is as large as it has to be."""
+        """Return whether a number is large enough."""
         return number > 0 or (self.zero and number == 0)
 
 
@@ -121,19 +121,19 @@ URL = Value("URL")
 
 @dataclass(frozen=True)
 class Declaration:
-    """An option, as the field called `attribute` declares it."""
+    """An option, as declared at the field `attribute`."""
 
     attribute: str
     name: str
-    """Its key in a settings file; with ``--`` before it, the option on the command line."""
+    """Its key in a settings file.  On the command line, ``--`` precedes it."""
     default: Any
-    """What it is if nobody gives it; None for nothing."""
+    """Its value by default; None for none."""
     value: Value | None
-    """None if it is a flag."""
+    """What it takes; None if it is a flag."""
     help: str
     heading: Heading
     of_process: bool
-    """Whether the process has one, though the field is of each listener."""
+    """Whether it belongs to the process, although the field belongs to each listener."""
     repeatable: bool
 
 
@@ -157,7 +157,7 @@ def option(
 
 
 def declarations(settings: type) -> Iterator[Declaration]:
-    """Yield what the fields of a dataclass declare, in their order."""
+    """Yield the options that the fields of a dataclass declare, in order."""
     for field in fields(settings):
         if _KEY in field.metadata:
             yield _declaration(field)
@@ -182,10 +182,10 @@ def _declaration(field: Field[Any]) -> Declaration:
 
 
 def check_numbers(settings: Any) -> None:
-    """Check those fields of a dataclass's instance that are declared as numbers.
+    """Check the numbers in an instance of a dataclass.
 
     Raises:
-      ValueError: one of them is too small; the message says which.
+      ValueError: a number is too small; the message says which.
     """
     for field in fields(settings):
         _, number, *_ = field.metadata.get(_KEY, (None, None))

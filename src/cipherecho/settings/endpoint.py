@@ -1,6 +1,6 @@
-"""Where to listen, as people write it and as clients can be told it.
+"""Endpoints: places to listen, written as URLs.
 
-Pure: names are not resolved here, and no socket is opened.
+Pure: this resolves no names and opens no sockets.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ __all__ = [
 ]
 
 ANY_CID = 0xFFFF_FFFF
-"""The CID that is every CID of the machine (vsock(7): VMADDR_CID_ANY)."""
+"""The CID that stands for all CIDs of the machine (vsock(7): VMADDR_CID_ANY)."""
 
 
 DEFAULT_PORT = 8013
-"""The TCP port of the server if nothing else is asked for."""
+"""The TCP port of the server by default."""
 
 
 class EndpointError(CipherechoError, ValueError):
-    """The text does not say where to listen; `text` is what was given.
+    """The text is not an endpoint; `text` is what was given.
 
-    `instead` is the endpoint that it looks like, None if that is not clear.
+    `instead` is the endpoint that was probably meant, or None.
     """
 
     def __init__(self, text: str, problem: str, instead: str | None = None) -> None:
@@ -45,7 +45,7 @@ class EndpointError(CipherechoError, ValueError):
 
 @dataclass(frozen=True)
 class TcpEndpoint:
-    """A host, by name or address, and a port; port 0 lets the system pick one."""
+    """A host, by name or address, and a port; the system replaces port 0 by a free one."""
 
     host: str
     port: int
@@ -57,21 +57,21 @@ class TcpEndpoint:
 
     @property
     def is_private(self) -> bool:
-        """Whether only this machine can connect, as far as the text tells."""
+        """Whether only this machine can connect, judging by the text."""
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
 
 @dataclass(frozen=True)
 class UnixEndpoint:
-    """The absolute path of a Unix-domain socket, and the mode that its file shall have.
+    """The absolute path of a Unix-domain socket, and the mode of its file.
 
-    An inherited one may have another name, which is shown and can't be written: a relative
-    path, or ``@NAME`` in Linux's abstract namespace.
+    An inherited socket may have a name that can be shown but not given: a relative path, or
+    ``@NAME`` in Linux's abstract namespace.
     """
 
     path: str
     mode: int | None = None
-    """The bits of chmod(2), 0o777 at most; None leaves it to the umask."""
+    """The mode for chmod(2), at most 0o777; with None, the umask decides."""
     tls: bool = False
 
     def __str__(self) -> str:
@@ -86,10 +86,10 @@ class UnixEndpoint:
 
 @dataclass(frozen=True)
 class FdEndpoint:
-    """A socket that listens already, inherited from whoever started the process.
+    """A listening socket that the process inherited from its parent.
 
-    `name` is its descriptor's number, or the name that a service manager has given it and
-    perhaps others, which are all meant then.
+    `name` is the number of its descriptor, or a name that a service manager gave it.  Several
+    sockets may have that name; all of them are meant then.
     """
 
     name: str
@@ -100,23 +100,23 @@ class FdEndpoint:
 
     @property
     def number(self) -> int | None:
-        """The descriptor, unless the socket is meant by its name."""
+        """The descriptor, or None if `name` is a name."""
         return int(self.name) if _is_number(self.name) else None
 
     @property
     def is_private(self) -> bool:
-        """Whether only this machine can connect: the text does not tell, so False.
+        """False, since the text doesn't tell whether only this machine can connect.
 
-        The endpoint of its listener tells, which says where the socket is bound.
+        The endpoint of the open socket does: it has the address that the socket is bound to.
         """
         return False
 
 
 @dataclass(frozen=True)
 class VsockEndpoint:
-    """A context identifier of this machine and a port, for its host or its virtual machines.
+    """A context identifier (CID) of this machine and a port, for its host or its virtual machines.
 
-    `cid` may be :data:`ANY_CID`; port 0 lets the system pick one.
+    `cid` may be :data:`ANY_CID`.  The system replaces port 0 by a free one.
     """
 
     cid: int
@@ -129,9 +129,9 @@ class VsockEndpoint:
 
     @property
     def is_private(self) -> bool:
-        """Whether only this machine can connect, its virtual machines counted in: always.
+        """Always True: only this machine, its host and its virtual machines can connect.
 
-        No network is between them, only the hypervisor.
+        Between them is the hypervisor, and no network.
         """
         return True
 
@@ -151,7 +151,7 @@ _HIGHEST_VSOCK_NUMBER = ANY_CID - 1  # of a CID and of a port, which has such an
 
 
 def parse_endpoint(text: str) -> Endpoint:
-    """Return the endpoint that `text` is written for.
+    """Return the endpoint that `text` describes.
 
     The forms are ``tcp://HOST:PORT``, ``unix:///PATH``, ``fd://NUMBER``, ``fd://NAME`` and
     ``vsock://CID:PORT``, where the CID may be ``any``; then ``HOST:PORT``, and ``PORT``, which
@@ -160,7 +160,7 @@ def parse_endpoint(text: str) -> Endpoint:
     ``tls+vsock://`` ask for TLS.
 
     Raises:
-      EndpointError: it has none of the forms; the message says what is wrong.
+      EndpointError: `text` has none of these forms; the message says what is wrong.
 
     >>> parse_endpoint("8013"), str(parse_endpoint("tls://[::1]:0"))
     (TcpEndpoint(host='127.0.0.1', port=8013, tls=False), 'tls://[::1]:0')
@@ -190,7 +190,7 @@ def parse_endpoint(text: str) -> Endpoint:
 
 
 def _refuse_without_slashes(text: str) -> None:
-    """Refuse a text that lacks only the slashes after its scheme, or is a path."""
+    """Refuse a text that only lacks the slashes after its scheme, or is a path."""
     scheme, _, rest = text.partition(":")
     if text.startswith("/"):
         instead = f"unix://{text}"
@@ -231,7 +231,7 @@ def _parse_tcp(text: str, rest: str, tls: bool) -> TcpEndpoint:
 
 
 def _whole_address(rest: str) -> str | None:
-    """Return ``HOST:PORT`` for one that is not quite that: a part is missing, or brackets."""
+    """Return ``HOST:PORT`` for a text that lacks only a part of it, or brackets; else None."""
     from ipaddress import AddressValueError, IPv6Address  # rarely needed
 
     rest = rest.rstrip("/")
@@ -244,7 +244,7 @@ def _whole_address(rest: str) -> str | None:
     if re.fullmatch(r"[^:\[\]/]+:[0-9]+", rest):  # it only had a slash at the end
         return rest
     head, _, port = rest.rpartition(":")
-    # What can be an address and a port is taken for that, even if it can be an address too.
+    # A text that can be an address and a port is taken as that, even if it is also an address.
     for host, number in ((head, port), (rest, str(DEFAULT_PORT))):
         try:
             IPv6Address(host)
@@ -306,7 +306,7 @@ def _parse_vsock(text: str, rest: str, tls: bool) -> VsockEndpoint:
 
 
 def _number(text: str, highest: int) -> int | None:
-    """Return the number that `text` is, if it is one, and not too high."""
+    """Return `text` as a number, or None if it isn't one or is too high."""
     # Thousands of digits are more than int() takes.
     if not _is_number(text) or len(text) > len(str(highest)):
         return None

@@ -1,4 +1,4 @@
-"""Files of the operator's, read whole: they may be pipes, and on servers that are down."""
+"""Reads an operator's files whole, within a time: a file may be a pipe, or on a dead server."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ __all__ = ["Contents", "has_changed", "read_file"]
 
 _Result = TypeVar("_Result")
 
-# The certificates of all public roots are some 200 KiB.
+# All public root certificates are about 200 KiB.
 _MOST = 16 * 1024 * 1024
 
-# For whoever writes to a pipe it is long, and for whoever waits for the server it is short.
+# Long enough for a writer to a pipe, and short enough for an operator who waits for the server.
 _SECONDS = 10.0
 
-# What comes in time is still handed over.
+# For a result that comes in time to be handed over.
 _GRACE_SECONDS = 1.0
 
 _AT_ONCE = 1024 * 1024
 _PAUSE_SECONDS = 0.02
 
-# Not to wait for a writer of a pipe: later, another reader would have to share with this one.
+# Doesn't wait for a writer to a pipe: a thread that waits would later take a share of the data from
+# the next reader.
 if sys.platform == "win32":
     _FLAGS = os.O_RDONLY | os.O_BINARY
 else:
@@ -40,33 +41,33 @@ else:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file had when it was read."""
+    """The contents of a file when it was read."""
 
     data: bytes
     lasting: bool
-    """Whether it can be read again, as a pipe can't."""
+    """Whether the file can be read again, unlike a pipe."""
     public: bool
-    """Whether every user of the machine may read it."""
+    """Whether every user of the machine may read the file."""
     stamp: tuple[int, ...]
-    """What is different when it was written to, or replaced."""
+    """Changes when the file is written or replaced."""
 
 
 def read_file(path: Path, seconds: float = _SECONDS, most: int = _MOST) -> Contents:
-    """Return what is in a file, a pipe or a device, after `seconds` at the most.
+    """Return the contents of a file, a pipe or a device, within `seconds`.
 
-    It may hold `most` bytes.  A pipe that nobody writes to yet is waited for.
+    At most `most` bytes are read.  If nobody writes to a pipe yet, this waits for a writer.
 
     Raises:
-      OSError: it can't be read, or not in that time, or it holds more.
+      OSError: it can't be read, or not in time, or has more than `most` bytes.
     """
     return _in_time(lambda until: _read(path, until, most), seconds)
 
 
 def has_changed(path: Path, contents: Contents) -> bool:
-    """Return whether a file has something else than these contents, as far as can be told.
+    """Return whether the contents of a file have changed; False for a pipe.
 
-    Nobody can tell of a pipe.  If the file may not be read any more, as in the sandbox, it has
-    changed if it was written to or replaced.
+    If the file can't be read any more, as in the sandbox, this returns whether it was written or
+    replaced.
 
     Raises:
       OSError: that takes too long.
@@ -82,7 +83,7 @@ def has_changed(path: Path, contents: Contents) -> bool:
 
 
 def _in_time(work: Callable[[float], _Result], seconds: float) -> _Result:
-    """Return what `work` returns, which is told until when it has time."""
+    """Return the result of `work`, which gets its deadline as an argument."""
     done: SimpleQueue[Callable[[], _Result]] = SimpleQueue()
 
     def do() -> None:
@@ -95,8 +96,8 @@ def _in_time(work: Callable[[float], _Result], seconds: float) -> _Result:
         else:
             done.put(lambda: result)
 
-    # Opening a file can take for ever, which nothing can put an end to; so it is left to a
-    # thread that the process does not wait for when it ends.
+    # Opening a file can block for ever, and can't be cancelled. So a thread does it, which the
+    # process doesn't wait for at its end.
     thread = Thread(target=do, name="file", daemon=True)
     try:
         thread.start()
@@ -135,7 +136,7 @@ def _read(path: Path, until: float, most: int) -> Contents:
 
 
 def _receive(descriptor: int) -> bytes | None:
-    """Return what there is, b"" at the end, None if more may come."""
+    """Return what there is: b"" at the end, None if more may come."""
     try:
         return os.read(descriptor, _AT_ONCE)
     except BlockingIOError:
@@ -143,7 +144,7 @@ def _receive(descriptor: int) -> bytes | None:
 
 
 def _is_public(path: Path, mode: int) -> bool:
-    """Return whether others may read it, and get through all directories to it."""
+    """Return whether others may read it and search all directories above it."""
     ways = path.resolve().parents
     return bool(mode & stat.S_IROTH) and all(way.stat().st_mode & stat.S_IXOTH for way in ways)
 

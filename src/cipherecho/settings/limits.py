@@ -1,4 +1,4 @@
-"""How much one client, and all of them together, may take."""
+"""Limits for one client, and for all clients of a listener."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ __all__ = ["Limits"]
 
 @dataclass(frozen=True)
 class Limits:
-    """The bounds of a server. Times are in seconds; ``math.inf`` is no bound.
+    """The limits of a server.  Times are in seconds; ``math.inf`` is no limit.
 
-    Idle and line times of connections in the express lane are looked at once in a tenth of
-    the shorter one, and once a second at the least, so they may take that much longer.
+    The express lane checks idle and line timeouts every tenth of the shorter one, and at least once
+    a second, so they may be late by that much.
 
     Raises:
-      ValueError: one of them is not more than 0.
+      ValueError: a limit is 0 or less.
     """
 
     max_line: int = field(
@@ -47,8 +47,8 @@ class Limits:
             COUNT,
         ),
     )
-    """How many clients are served at once; one more is told that the server is full.
-    Fewer, if the process may not open so many descriptors."""
+    """How many clients are served at once; the next one is refused with an error line.  Fewer, if
+    the process can't open so many descriptors."""
 
     max_connections_per_source: float = field(
         default=inf,
@@ -58,8 +58,8 @@ class Limits:
             COUNT_OR_INF,
         ),
     )
-    """How many of those one source may have: an IPv4 address, or an IPv6 network of 64 bits,
-    which is what one subscriber gets.  Clients on Unix sockets have no source."""
+    """How many of them one source may have: an IPv4 address, or an IPv6 network of 64 bits, which
+    is what one subscriber gets.  Clients on Unix sockets have no source."""
 
     accept_rate: float = field(
         default=inf,
@@ -68,7 +68,7 @@ class Limits:
             RATE,
         ),
     )
-    """How many connections a second one source may begin, on average."""
+    """How many connections a second one source may open, on average."""
 
     accept_burst: int = field(
         default=20,
@@ -77,7 +77,7 @@ class Limits:
             COUNT,
         ),
     )
-    """How many it may begin at once, after a time in which it began none."""
+    """How many connections one source may open at once, after a quiet time."""
 
     max_workers: int = field(
         default=8,
@@ -87,11 +87,10 @@ class Limits:
             COUNT,
         ),
     )
-    """How many worker threads code at once, if the cipher is slow; connections share them by
-    time.  A cipher in pure Python keeps the interpreter for as long as
-    :func:`sys.setswitchinterval` says: 0.2 ms under the command line, and Python's 5 ms in a
-    program of your own that does not set it.  There are as many more, at the most, if lines
-    take longer than the coding time."""
+    """How many worker threads a slow cipher has; connections share their time.  While lines exceed
+    `coding_timeout`, there are at most as many again.  A cipher in pure Python keeps the
+    interpreter for as long as :func:`sys.setswitchinterval` says: 0.2 ms under the command line,
+    and Python's 5 ms in your own program unless it sets another."""
 
     coding_timeout: float = field(
         default=30,
@@ -101,9 +100,9 @@ class Limits:
         ),
     )
     """How long a slow cipher may take for a line, in a worker thread.  A line that takes longer
-    costs its connection; the thread can't be ended, and another takes its place.  A quarter of
-    `max_workers` may be lost in that way by the lines of one source, which is refused then;
-    twice as many as `max_workers` in all, and then every line that needs one is."""
+    closes its connection.  Its thread can't be stopped, so another one replaces it.  When the lines
+    of one source hold a quarter of `max_workers` in this way, its lines are refused; when twice
+    `max_workers` are held in all, every line that needs a worker is."""
 
     handshake_timeout: float = field(
         default=10,
@@ -112,8 +111,8 @@ class Limits:
             SECONDS,
         ),
     )
-    """How long a client may take until its first line can come: for a PROXY header and the
-    TLS handshake together.  (HAProxy's examples: 10 s; nginx: 60 s.)"""
+    """How long the PROXY header and the TLS handshake may take together.  (HAProxy's examples:
+    10 s; nginx: 60 s.)"""
 
     idle_timeout: float = field(
         default=300,
@@ -122,8 +121,8 @@ class Limits:
             SECONDS,
         ),
     )
-    """How long no byte may come from a client. (HAProxy and nginx have 60 s or so
-    for requests; people who try a cipher in a terminal think for longer.)"""
+    """How long a client may send nothing.  (HAProxy and nginx allow about 60 s for requests; people
+    who try a cipher in a terminal think for longer.)"""
 
     line_timeout: float = field(
         default=300,
@@ -132,8 +131,8 @@ class Limits:
             SECONDS,
         ),
     )
-    """How long a line may take from its first byte to its ending, so that a byte now and
-    then does not hold a connection for ever."""
+    """How long a line may take from its first byte to its ending, so that a client can't hold a
+    connection for ever by sending a byte now and then."""
 
     write_timeout: float = field(
         default=30,
@@ -142,8 +141,8 @@ class Limits:
             SECONDS,
         ),
     )
-    """How long a client may take to take the reply to what was received at one go, which
-    is some 128 KiB at most with ordinary ciphers: a modem of 1998 does that."""
+    """How long a client may take to read a reply.  That is at most about 128 KiB with an ordinary
+    cipher, which a modem of 1998 manages."""
 
     grace: float = field(
         default=8,
@@ -154,8 +153,8 @@ class Limits:
             under=Heading.PROCESS,
         ),
     )
-    """How long a shutdown may take before the connections that are left are cut. (Docker
-    kills after 10 s, Kubernetes after 30 s, so leave room below those.)"""
+    """How long a shutdown may take before the remaining connections are cut.  (Docker kills after
+    10 s and Kubernetes after 30 s, so stay below that.)"""
 
     def __post_init__(self) -> None:
         check_numbers(self)

@@ -1,4 +1,4 @@
-"""Where clients are served, and on what terms: one listener."""
+"""One listener: its endpoints and its settings."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 
 from cipherecho.session import ReplyMode, StateScope
 from cipherecho.settings.declaration import PEER, URL, Heading, Words, option
-from cipherecho.settings.endpoint import Endpoint
+from cipherecho.settings.endpoint import DEFAULT_PORT, Endpoint
 from cipherecho.settings.limits import Limits
 from cipherecho.settings.tls import TlsSettings
 from cipherecho.settings.trusted_proxies import TrustedProxies
 
 __all__ = ["DEFAULT_ENDPOINT", "Listener"]
 
-DEFAULT_ENDPOINT = "tcp://127.0.0.1:8013"
-"""Where clients are served if nothing says where."""
+DEFAULT_ENDPOINT = f"tcp://127.0.0.1:{DEFAULT_PORT}"
+"""Where the server listens by default."""
 
 
 @dataclass(frozen=True)
 class Listener:
-    """What a cipher is served with at some endpoints; one process may have several listeners."""
+    """The settings for one cipher at some endpoints; a process may have several listeners."""
 
     endpoints: Sequence[Endpoint] = field(
         metadata=option(
@@ -64,7 +64,7 @@ class Listener:
             repeatable=True,
         ),
     )
-    """From whom a PROXY header is required."""
+    """The peers that must send a PROXY header."""
     log_empty: bool = field(
         default=False,
         metadata=option(

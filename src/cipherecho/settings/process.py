@@ -1,4 +1,4 @@
-"""What the process is told about itself, whatever it serves."""
+"""The settings of the process, whatever its listeners are."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Sandbox(StrEnum):
 
 @dataclass(frozen=True)
 class ProcessSettings:
-    """What one process has once, however many listeners it has.
+    """The settings that a process has once, however many listeners it has.
 
     Raises:
       ValueError: a number is too small.
@@ -66,7 +66,7 @@ class ProcessSettings:
             SIZE,
         ),
     )
-    """In bytes, inclusive: a thousand lines of 64 KiB that have begun."""
+    """In bytes, inclusive.  The default is a thousand unfinished lines of 64 KiB."""
 
     log_level: LogLevel = field(
         default=LogLevel.INFO,
@@ -102,7 +102,7 @@ class ProcessSettings:
             under=Heading.PROCESS,
         ),
     )
-    """For how many seconds, after the first signal, listeners still accept."""
+    """How long listeners still accept after the first signal, in seconds."""
 
     express: bool = field(
         default=True,
@@ -125,8 +125,8 @@ class ProcessSettings:
             under=Heading.PROCESS,
         ),
     )
-    """Whether the process confines itself before there are ciphers, and further before the
-    first client is served; see :mod:`cipherecho.host.sandbox.confinement`."""
+    """Whether the process confines itself before it makes ciphers, and further before it serves the
+    first client; see :mod:`cipherecho.host.sandbox.confinement`."""
 
     def __post_init__(self) -> None:
         check_numbers(self)

@@ -1,4 +1,4 @@
-"""Which certificates, keys and versions TLS uses."""
+"""Certificates, keys and versions for TLS."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["ClientAuth", "TlsSettings", "TlsVersion"]
 
 
 class ClientAuth(StrEnum):
-    """Whether a client has to show a certificate."""
+    """Whether a client must present a certificate."""
 
     REQUIRED = "required"
     OPTIONAL = "optional"
 
 
 class TlsVersion(StrEnum):
-    """A version of the protocol; older ones than these are broken."""
+    """A version of the protocol; versions before these are broken."""
 
     TLS_1_2 = "1.2"
     TLS_1_3 = "1.3"
@@ -27,7 +27,7 @@ class TlsVersion(StrEnum):
 
 @dataclass(frozen=True)
 class TlsSettings:
-    """What the TLS endpoints of a listener need."""
+    """The settings of a listener's TLS endpoints."""
 
     certificate: Path = field(
         metadata=option(
@@ -37,7 +37,7 @@ class TlsSettings:
             name="tls-cert",
         )
     )
-    """A PEM file: the server's certificate, then those between it and a root."""
+    """A PEM file: the server's certificate, followed by the intermediate ones."""
     key: Path | None = field(
         default=None,
         metadata=option(
@@ -47,7 +47,7 @@ class TlsSettings:
             name="tls-key",
         ),
     )
-    """A PEM file with its key, not encrypted; None if that is in the same file."""
+    """A PEM file with its unencrypted key; None if the key is in the same file."""
     client_ca: Path | None = field(
         default=None,
         metadata=option(
@@ -57,7 +57,7 @@ class TlsSettings:
             name="tls-client-ca",
         ),
     )
-    """A PEM file with the roots of clients' certificates; None to ask for no certificate."""
+    """A PEM file with the authorities of clients' certificates; None asks for no certificate."""
     client_auth: ClientAuth = field(
         default=ClientAuth.REQUIRED,
         metadata=option(
@@ -66,11 +66,11 @@ class TlsSettings:
             name="tls-client-auth",
         ),
     )
-    """Whether a client may go without a certificate; ignored without `client_ca`."""
+    """Whether clients need a certificate; ignored without `client_ca`."""
     minimum: TlsVersion = field(
         default=TlsVersion.TLS_1_3,
         metadata=option(
             "Oldest version of TLS that a client may use.", under=Heading.TLS, name="tls-min"
         ),
     )
-    """The oldest version that a client may speak."""
+    """The oldest version that a client may use."""

@@ -1,4 +1,4 @@
-"""Which peers are proxies that say in a PROXY header whom they speak for."""
+"""The proxies that must send a PROXY header."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ __all__ = ["TrustedProxies"]
 
 _UNIX = "unix"
 
-# The network in which an IPv6 socket has its IPv4 peers.
+# The length of ::ffff:0:0/96, which has the IPv4 peers of an IPv6 socket.
 _MAPPED_BITS = 96
 
 
 class TrustedProxies:
-    """The peers from which a PROXY header is required; from all others none is looked for.
+    """The peers that must send a PROXY header; from others, such a header is data.
 
     Args:
-      texts: networks or addresses, ``10.0.0.0/8`` or ``::1``; ``unix`` is all on Unix sockets.
-        IPv4 ones are also those of IPv4 peers of an IPv6 socket, and no others are.
+      texts: networks or addresses, such as ``10.0.0.0/8`` or ``::1``; ``unix`` is every peer on a
+        Unix socket.  IPv4 networks also cover the IPv4 peers of an IPv6 socket; IPv6 networks
+        don't.
 
     Raises:
-      ValueError: one of them is neither; the message says which.
+      ValueError: a text is none of these; the message says which.
 
     >>> ("10.1.2.3", 4711) in TrustedProxies(["10.0.0.0/8"])
     True
@@ -42,18 +43,18 @@ class TrustedProxies:
         return self._unix or bool(self._networks)
 
     def __contains__(self, address: object) -> bool:
-        """Return whether a peer is one of them; its address is as `accept` gives it."""
+        """Return whether a peer is trusted, by its address as `accept` returns it."""
         if not isinstance(address, tuple):
             return self._unix
         host = address[0]
-        if not self._networks or not isinstance(host, str):  # those of vsock are numbers
+        if not self._networks or not isinstance(host, str):  # hosts of vsock are numbers
             return False
         peer = ip_address(unmapped(host).partition("%")[0])
         return any(peer in network for network in self._networks)
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:
-    if "%" in text:  # else every interface's would be trusted, which was not said
+    if "%" in text:  # without it, the address would be trusted on every interface
         raise ValueError(f"got {text!r}, expected an address without a zone")
     try:
         interface = ip_interface(text)
