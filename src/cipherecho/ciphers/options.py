@@ -10,7 +10,6 @@ option's help, and anything with ``in``, which is what the value has to be in
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -278,7 +277,9 @@ def _refuse_unknown(
 
 
 def _near(name: str, options: list[CipherOption]) -> list[str]:
-    return difflib.get_close_matches(name, [option.name for option in options], n=1)
+    from difflib import get_close_matches  # not for those who write it right
+
+    return get_close_matches(name, [option.name for option in options], n=1)
 
 
 def _unknown(name: str, options: list[CipherOption]) -> str:

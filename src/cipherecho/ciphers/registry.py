@@ -11,7 +11,6 @@ editable installs know their origin.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
@@ -304,7 +303,9 @@ class Registry:
             for entry in Registry().entries:
                 if entry.name == name:
                     return f"{entry.package} has it{only}"
-        near = difflib.get_close_matches(name, sorted(everywhere), n=3)
+        from difflib import get_close_matches  # not for those who write it right
+
+        near = get_close_matches(name, sorted(everywhere), n=3)
         if near and near[0] not in names:
             meant = "" if near[0] == name else f"did you mean {near[0]}? "
             return f"{meant}to install it, type in a checkout: {install_line(package_of[near[0]])}"
