@@ -1,6 +1,6 @@
-"""What comes before a client's first line: whom a proxy speaks for, and the TLS handshake.
+"""What precedes a client's first line: the PROXY header and the TLS handshake.
 
-Each is waited for in the client's own task, and ended by the caller's deadline.
+Both run in the client's own task, under the caller's deadline.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from cipherecho.network.tls_stream import TlsHandshakeError, TlsStream
 
 __all__ = ["HandshakeError", "receive_proxy_header", "shake_hands"]
 
-# No header is longer, by far; what is longer comes with the next look.
+# Nearly all headers are far shorter. The rest of a longer one comes with the next look.
 _LOOK_BYTES = 4096
 
-# After a handshake that failed, a client may be silent for so long: it has nothing to say, and
-# mostly closes at once.
+# How long a client may be silent after a failed handshake. It has nothing to say, and mostly closes
+# at once.
 _GOODBYE_SECONDS = 0.25
 
 
 class HandshakeError(Exception):
-    """A client did not begin as it had to; the message says what it did, for the log."""
+    """A client's PROXY header or TLS handshake is wrong; the message says why, for the log."""
 
 
 async def receive_proxy_header(client: socket.socket) -> ProxyHeader:
-    """Receive the header that a proxy sends first, and not a byte of what comes after it.
+    """Receive the header that a proxy sends first, and nothing after it.
 
-    When this is cancelled, the bytes that have come are lost.
+    On cancellation, the bytes received so far are lost.
 
     Raises:
-      HandshakeError: what came is no such header, or ended before it did.
+      HandshakeError: the client sent something else, or ended before the header was complete.
     """
     received = b""
     while True:
@@ -46,11 +46,11 @@ async def receive_proxy_header(client: socket.socket) -> ProxyHeader:
             if not seen:
                 raise HandshakeError(f"got {len(received)} bytes, then the end")
             header = parse_proxy_header(received + seen)
-            # Whatever was seen of a header that is not complete belongs to it.
+            # As long as the header is incomplete, all that was seen belongs to it.
             size = len(seen) if header is None else header.size - len(received)
             received += client.recv(size)
         except BlockingIOError:
-            continue  # it was readable a moment ago, or so the system said
+            continue  # the system said that it was readable
         except (OSError, ProxyHeaderError) as error:
             raise HandshakeError(str(error)) from error
         if header is not None:
@@ -58,18 +58,18 @@ async def receive_proxy_header(client: socket.socket) -> ProxyHeader:
 
 
 async def shake_hands(client: socket.socket, context: SSLContext) -> TlsSocket:
-    """Return a client's socket with TLS on it, after the handshake.
+    """Shake hands with a client, and return its socket with TLS on it.
 
     Raises:
-      HandshakeError: the handshake failed, and the client was told why; `client` is still to
-        be closed.
+      HandshakeError: the handshake failed, and the client got an alert with the reason.  The caller
+        has to close `client`.
     """
     secured = TlsSocket(client, context)
     stream = TlsStream(secured)
     try:
         await stream.do_handshake()
     except TlsHandshakeError as error:
-        # Closing with input unread is a reset, which would take the reason from the client.
+        # Closing with unread input sends a reset, and then the client may lose the alert.
         with suppress(trio.BrokenResourceError):
             await close_gently(stream, silence=_GOODBYE_SECONDS)
         raise HandshakeError(error.reason) from error

@@ -33,35 +33,35 @@ __all__ = ["ListenError", "ListeningSocket", "open_listeners"]
 
 log = logging.getLogger("cipherecho")
 
-# What an inherited socket may be of; the last is of Linux alone.
+# The families that an inherited socket may have; only Linux has the last one.
 _FAMILIES = [getattr(socket, name, None) for name in ("AF_INET", "AF_INET6", "AF_UNIX", "AF_VSOCK")]
 _AF_VSOCK = _FAMILIES[-1]
 _ANY_VSOCK_PORT = 0xFFFF_FFFF  # vsock(7): VMADDR_PORT_ANY; 0 is a port like others there
 
 _EXPECTED_FROM_OUTSIDE = "expected an inherited stream socket that listens"
 
-# What the system says of an address that a name has and this machine doesn't: a hosts file may
-# give localhost ::1 where there is no IPv6.
+# The errors for an address that a name has but this machine doesn't: a hosts file may give
+# localhost the address ::1 where there is no IPv6.
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
-# As long as can be; the system cuts it (net.core.somaxconn), and it wraps round at 16 bits on some.
+# The longest possible; the system limits it (net.core.somaxconn), and some truncate it to 16 bits.
 _BACKLOG = 0xFFFF
 
-# How often a port is picked that has to be free at several addresses.
+# How often to try for a port that is free at all addresses of a name.
 _PORT_TRIES = 10
 
-# How long another program may keep a directory of Unix sockets from us. A server like this
-# one has it for less than a millisecond.
+# How long to wait for another program's lock on a directory of Unix sockets. This server holds it
+# for less than a millisecond.
 _LOCK_SECONDS = 1.0
 _LOCK_RETRY_SECONDS = 0.005
 
 
 class ListenError(CipherechoError, OSError):
-    """The system does not let us listen at `endpoint`; ``__cause__`` is what it said."""
+    """Listening at `endpoint` failed; ``__cause__`` is the system's error."""
 
     def __init__(self, endpoint: Endpoint, cause: OSError) -> None:
         self.endpoint = endpoint
-        # A look-up of a name that fails has an error number of another kind.
+        # A failed name lookup has error numbers of another kind.
         looked_up = isinstance(cause, socket.gaierror)
         hint = "" if looked_up else _HINTS[type(endpoint)].get(cause.errno or 0, "")
         reason = cause.strerror or str(cause)
@@ -100,11 +100,11 @@ class ListeningSocket:
     """A socket that clients can connect to."""
 
     socket: socket.socket
-    """Listens; whoever serves its clients makes it non-blocking."""
+    """It listens.  Serving makes it non-blocking."""
     endpoint: Endpoint
-    """Where it listens, with the port that the system picked."""
+    """Where it listens, with the real port."""
     certificates: Certificates | None = None
-    """What its clients are shown in the TLS handshake; None if they don't speak TLS."""
+    """The certificates for TLS; None without TLS."""
 
 
 @asynccontextmanager
@@ -113,20 +113,19 @@ async def open_listeners(
 ) -> AsyncIterator[list[ListeningSocket]]:
     """Listen at all of `endpoints`, or at none, and close the sockets at the end.
 
-    They come in the order of the endpoints.  A host name with several addresses makes a
-    socket for each that this machine has, all at one port, and a warning names the others;
-    a name that several inherited sockets have makes one for each, too.  A Unix socket
-    that nobody listens on any more is replaced; ours is removed at the end, if that is
-    allowed.  An inherited socket is closed like the others, but is neither removed nor set
-    up anew.
+    The sockets are in the order of the endpoints.  A host name with several addresses gives a
+    socket for each address of this machine, all at the same port, and a warning names the other
+    addresses.  A name that several inherited sockets share gives all of these.  A stale Unix socket
+    is replaced; ours is removed at the end, if that is allowed.  An inherited socket is closed like
+    the others, but not configured or removed.
 
     Args:
       endpoints: where to listen.
       certificates: for the endpoints that ask for TLS.
 
     Raises:
-      ListenError: the system refuses one of them, no certificates are there for it, or what
-        was inherited is no socket that listens.
+      ListenError: the system refuses an endpoint, there are no certificates for it, or an
+        inherited descriptor isn't a listening socket.
     """
     async with AsyncExitStack() as stack:
         opened: list[ListeningSocket] = []
@@ -149,7 +148,7 @@ async def open_listeners(
 async def _open(
     endpoint: Endpoint, stack: AsyncExitStack, ours: Collection[int]
 ) -> list[socket.socket]:
-    """Return sockets, which `stack` closes; `ours` are the descriptors of those before."""
+    """Return sockets that `stack` closes; `ours` are the descriptors of earlier ones."""
 
     def kept(one: socket.socket) -> socket.socket:
         stack.push_async_callback(_close, one)
@@ -177,7 +176,7 @@ async def _open_tcp(endpoint: Endpoint, host: str, port: int) -> list[socket.soc
     found = await trio.socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
-    # A hosts file may say the same twice.
+    # A hosts file may have an address twice.
     addresses = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
     tries = _PORT_TRIES if port == 0 else 1
     while True:
@@ -186,7 +185,7 @@ async def _open_tcp(endpoint: Endpoint, host: str, port: int) -> list[socket.soc
             sockets, missing = _listening_at(addresses)
             break
         except OSError as error:
-            # The port that was picked for one address is in use at another.
+            # The system's port for the first address is in use at another.
             if error.errno != errno.EADDRINUSE or not tries:
                 raise
     if not sockets:
@@ -203,13 +202,13 @@ async def _open_tcp(endpoint: Endpoint, host: str, port: int) -> list[socket.soc
 def _listening_at(
     addresses: Iterable[tuple[int, tuple[Any, ...]]],
 ) -> tuple[list[socket.socket], dict[str, OSError]]:
-    """Return a socket for each address, and why there is none for those that aren't here.
+    """Return sockets, and the errors for addresses that this machine doesn't have.
 
-    The port that the system picks for the first is that of all: whoever connects by name tries
-    one address after the other.
+    The port that the system picks for the first address is used for all: clients that connect by
+    name try one address after the other.
 
     Raises:
-      OSError: one can't be listened at for another reason; then none is.
+      OSError: listening at an address failed for another reason; no socket is left open.
     """
     sockets: list[socket.socket] = []
     missing: dict[str, OSError] = {}
@@ -234,7 +233,7 @@ def _listening(family: int, address: tuple[Any, ...]) -> socket.socket:
         if os.name != "nt":  # where it lets two servers have one port
             tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # Or it would depend on the system's settings whether [::] takes IPv4 too.
+            # Otherwise the system's settings decide whether [::] accepts IPv4 too.
             tcp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         tcp.bind(address)
         tcp.listen(_BACKLOG)
@@ -259,8 +258,8 @@ async def _open_unix(path: str, mode: int | None, stack: AsyncExitStack) -> sock
                 unix.bind(path)
             stack.push_async_callback(_remove_if, path, _identity(path))
             if mode is not None:
-                # Nobody can connect yet. Setting the umask instead would be seen by the
-                # files that other threads make.
+                # Nobody can connect yet. The umask isn't used, since it would also apply to files
+                # that other threads create.
                 os.chmod(path, mode)  # noqa: PTH101
             unix.listen(socket.SOMAXCONN)
     except BaseException:
@@ -271,11 +270,11 @@ async def _open_unix(path: str, mode: int | None, stack: AsyncExitStack) -> sock
 
 @asynccontextmanager
 async def _alone_in(directory: str) -> AsyncIterator[None]:
-    """Keep other servers from replacing and removing Unix sockets in `directory`.
+    """Lock `directory`, so that other servers don't replace or remove Unix sockets in it.
 
-    Of two that find the same stale socket, one would remove the new one of the other.  The
-    lock is on the directory itself, so that it leaves no file behind.  Whoever may not read
-    the directory, or finds that some program keeps it locked, goes without.
+    If two servers found the same stale socket, one could remove the new socket of the other.  The
+    lock is on the directory itself, so it leaves no file behind.  If the directory can't be read,
+    or stays locked, this goes on without the lock.
     """
     if sys.platform == "win32":
         raise NotImplementedError  # _open_unix has refused it
@@ -295,7 +294,7 @@ async def _alone_in(directory: str) -> AsyncIterator[None]:
 
 
 def _is_stale(path: str) -> bool:
-    """Return whether `path` is a socket that its server left behind when it ended."""
+    """Return whether `path` is a socket that a dead server left behind."""
     if sys.platform == "win32":
         return False
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -306,23 +305,23 @@ def _is_stale(path: str) -> bool:
 
 
 def _identity(path: str) -> tuple[int, int, int]:
-    # A file that is removed leaves its number to the next, so the time is needed too.
+    # The inode number of a removed file is reused, so the time is needed too.
     status = os.stat(path)  # noqa: PTH116
     return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 async def _remove_if(path: str, identity: tuple[int, int, int]) -> None:
-    """Remove our socket, but not that of a server which has replaced it since."""
-    with trio.CancelScope(shield=True):  # waiting for the directory has an end of its own
+    """Remove our socket, unless another server has replaced it."""
+    with trio.CancelScope(shield=True):  # the lock has its own timeout
         async with _alone_in(os.path.dirname(path)):  # noqa: PTH120
-            # In a sandbox nothing can be removed; the next server replaces what is left.
+            # In the sandbox, nothing can be removed; the next server replaces the socket.
             with suppress(FileNotFoundError, PermissionError):
                 if _identity(path) == identity:
                     os.unlink(path)  # noqa: PTH108
 
 
 def _descriptors(endpoint: FdEndpoint) -> list[int]:
-    """Return the descriptors that are meant: one by its number, or all that have the name."""
+    """Return the descriptor with the number of `endpoint`, or all with its name."""
     if endpoint.number is not None:
         return [endpoint.number]
     try:
@@ -342,7 +341,7 @@ def _descriptors(endpoint: FdEndpoint) -> list[int]:
 
 
 def _adopt(descriptor: int, ours: Collection[int]) -> socket.socket:
-    """Return an inherited socket, which is left as it is if it does not listen."""
+    """Return an inherited socket; if it doesn't listen, leave it unchanged and raise OSError."""
     if descriptor in ours:
         raise OSError(f"descriptor {descriptor} is in use by the listeners before it already")
     inherited = socket.socket(fileno=descriptor)
@@ -379,10 +378,9 @@ def _open_vsock(cid: int, port: int) -> socket.socket:
 
 
 def _bound_to(listening: socket.socket) -> Endpoint:
-    """Return where a socket really listens, with the port that the system picked.
+    """Return the endpoint that a socket is bound to, with the real port.
 
-    An inherited socket has the endpoint that it is bound to.  The mode of a Unix socket is
-    not told.
+    For a Unix socket, it has no mode.
     """
     address = listening.getsockname()
     if sys.platform != "win32" and listening.family == socket.AF_UNIX:

@@ -1,8 +1,8 @@
-r"""PROXY headers: whom a proxy speaks for, which it says before anything else.
+r"""PROXY headers, in which a proxy sends the address of its client before anything else.
 
-Both versions, as HAProxy's ``doc/proxy-protocol.txt`` of 2020-03-05 defines them; section numbers
-in here are that document's.  Parsing does no I/O.  The server requires a header from a peer
-that :mod:`~cipherecho.settings.trusted_proxies` names, and from no other::
+Both versions are parsed, as HAProxy's ``doc/proxy-protocol.txt`` of 2020-03-05 defines them;
+section numbers refer to that document.  Parsing does no I/O.  Only the peers in
+:mod:`~cipherecho.settings.trusted_proxies` send a header::
 
     PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\n
 """
@@ -17,20 +17,20 @@ from ipaddress import IPv4Address, IPv6Address
 __all__ = ["LONGEST_HEADER", "ProxyHeader", "ProxyHeaderError", "parse_proxy_header"]
 
 LONGEST_HEADER = 4096
-"""How many bytes a header may have.  Addresses take 232 at the most; what else a proxy may
-add is small (its identifiers, a server name), except for a client's certificate, which takes
-1 or 2 KiB.  (nginx: 4096; HAProxy: its buffer, 16 KiB.)"""
+"""How many bytes a header may have.  Addresses take at most 232.  Other fields are small
+(identifiers, a server name), except for a client's certificate with 1 or 2 KiB.  (nginx: 4096;
+HAProxy: its buffer, 16 KiB.)"""
 
-# Section 2.1: no address and port that can be written makes it longer; CRLF is counted.
+# Section 2.1: the longest line with addresses and ports, including CRLF.
 _LONGEST_LINE = 107
 
-# Most of an error's text would not be read, and may be a stranger's. No address is longer.
+# How much of the input an error shows. It may come from a stranger, and no address is longer.
 _MOST_SHOWN = 48
 
 _CRLF = b"\r\n"
 
-# Version 1 up to its CRLF. What stands between addresses and ports is looked at when the
-# line is whole, but from the first byte on nothing is let pass that can't be part of it.
+# Version 1 up to its CRLF. A byte that can't be part of the line is refused at once; addresses and
+# ports are parsed when the line is complete.
 _LINE = re.compile(rb"PROXY (?:(TCP[46]) ([0-9A-Fa-f.: ]*)|UNKNOWN[^\r\n]*)")
 _LINE_STARTS = (b"PROXY TCP4 ", b"PROXY TCP6 ", b"PROXY UNKNOWN")
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}")
@@ -42,16 +42,16 @@ _LOCAL, _PROXY = 0x20, 0x21
 _TCP4, _TCP6, _UNIX = 0x11, 0x21, 0x31
 _KINDS = {family << 4 | protocol for family in range(4) for protocol in range(3)}
 
-# Two addresses, and two ports where there are any.
+# Two addresses, and two ports if the family has ports.
 _ADDRESSES = {_TCP4: 2 * 4 + 2 * 2, _TCP6: 2 * 16 + 2 * 2, _UNIX: 2 * 108}
 
 _TYPE_CRC32C = 0x03
 
 
 class ProxyHeaderError(ValueError):
-    """What came is not a PROXY header, and no more bytes can make it one.
+    """The bytes are not the beginning of a PROXY header.
 
-    `got` is the part that is wrong, `expected` says what should stand there.
+    `got` is the wrong part; `expected` says what it should be.
     """
 
     def __init__(self, got: bytes, expected: str) -> None:
@@ -63,23 +63,23 @@ class ProxyHeaderError(ValueError):
 
 @dataclass(frozen=True)
 class ProxyHeader:
-    """What a header says, as far as it is used here."""
+    """The part of a header that the server uses."""
 
     size: int
-    """How many bytes it has; what follows them is the client's."""
+    """Its length in bytes; what follows comes from the client."""
 
     source: tuple[str, int] | str | None
-    """The address and port of the client, the address in its shortest form, an IPv4 one also
-    if it came as IPv6 (``::ffff:192.0.2.1``); ``"unix"`` for a client on a Unix socket.  None
-    if there is none but the proxy's own: the proxy connects for itself (LOCAL, as health
-    checks do), or does not know the client's address, or it is of a kind that is no stream."""
+    """The address and port of the client, or ``"unix"`` for a client on a Unix socket.  The address
+    has its shortest form; an IPv4-mapped one (``::ffff:192.0.2.1``) is IPv4.  None means that there
+    is no other address than the proxy's: it connects for itself (LOCAL, as health checks do),
+    doesn't know the client's address, or the address isn't one of a stream."""
 
 
 def parse_proxy_header(data: bytes) -> ProxyHeader | None:
     r"""Return the header that `data` begins with, or None if more bytes are needed.
 
-    As long as it is None, all of `data` belongs to the header, which never has more than
-    `LONGEST_HEADER` bytes.  Give it everything from the first byte on each time.
+    When it is None, all of `data` belongs to the header, which has at most `LONGEST_HEADER` bytes.
+    Pass everything from the first byte on each time.
 
     Raises:
       ProxyHeaderError: `data` is neither a header nor the beginning of one.

@@ -13,10 +13,9 @@ from cipherecho.network.tls_stream import TlsStream
 
 __all__ = ["close_gently", "stream_of"]
 
-# After the last words, the client's input is discarded, since closing a socket with
-# unread input sends a reset, which can overtake the words. A silent client gets time
-# for a few round trips around the world; one that still sends, time to catch up with
-# reading. (nginx: 5 s and 30 s.)
+# Closing a socket with unread input sends a reset, which can overtake the last words. So the
+# client's input is read and discarded first. A silent client gets time for a few round trips around
+# the world; one that still sends gets time to catch up with reading. (nginx: 5 s and 30 s.)
 _LINGER_SECONDS = 1.0
 _LONGEST_LINGER_SECONDS = 5.0
 
@@ -26,7 +25,7 @@ def stream_of(
 ) -> trio.abc.HalfCloseableStream:
     """Return a stream on an accepted socket, with TLS on it or not; closing one closes both.
 
-    `waits` is as for :class:`TlsStream`, and nothing is held by one without.
+    `waits` is as for :class:`TlsStream`; a stream without TLS doesn't call it.
     """
     if isinstance(socket, TlsSocket):
         return TlsStream(socket, waits)
@@ -39,8 +38,8 @@ async def close_gently(
 ) -> None:
     """Send `last_words`, half-close, and discard input for a short time.
 
-    Returns when the client has closed too, has been silent for `silence` seconds, or has
-    been at it for five; the stream is still to be closed then.
+    Returns when the client has closed too, after `silence` seconds without input, and after five
+    seconds at most.  The caller still has to close the stream.
 
     Raises:
       BrokenResourceError: the client reset the connection.

@@ -1,12 +1,11 @@
-"""TLS on an accepted socket that never waits.
+"""TLS on an accepted, non-blocking socket.
 
-OpenSSL works on buffers in memory here, and is given one record at a time.  Python's
-:class:`ssl.SSLSocket` costs the same, but OpenSSL goes on reading from the socket as long as
-there is something, and returns only for data: a client that sends nothing but new keys,
-without an end, would stop the server.
+OpenSSL works on memory buffers here, and gets one record at a time.  Python's
+:class:`ssl.SSLSocket` is as fast.  But with it, OpenSSL reads from the socket as long as something
+comes, and returns only for data: a client that sends endless key updates would stop the server.
 
-Nothing is read ahead: a record that OpenSSL was not given is still in the socket, so that
-waiting for the descriptor is waiting for data.
+Nothing is read ahead.  Records that OpenSSL hasn't got yet are still in the socket, so waiting for
+the descriptor is waiting for data.
 """
 
 from __future__ import annotations
@@ -22,33 +21,32 @@ __all__ = ["RECORD_BYTES", "TlsSocket"]
 
 log = logging.getLogger("cipherecho")
 
-# A record has its kind, its version, and in the last two bytes its length (RFC 8446, 5.1).
+# A record's header: its type, its version, and in the last two bytes its length (RFC 8446, 5.1).
 _HEADER_BYTES = 5
 
-# More data are not in one record.  So many are encrypted at a time, too: the buffers of
-# OpenSSL keep the size that they once had.
+# The most data in one record. Sending encrypts no more at a time either, since OpenSSL's buffers
+# never shrink.
 RECORD_BYTES = 16_384
 
-# A client may send so much until its handshake is done. A hello has less than 2 KiB, or 4 with
-# keys that withstand quantum computers, and a chain of certificates some KiB, or 25 with such
-# signatures. OpenSSL would take 128 KiB of a hello, and keep it in twice the memory. (Go: 64 KiB
-# for each message.)
+# The most that a client may send in a handshake. A hello has less than 2 KiB, or 4 with
+# post-quantum keys. A certificate chain has a few KiB, or 25 with post-quantum signatures. OpenSSL
+# would accept a hello of 128 KiB, and need twice that memory. (Go: 64 KiB for each message.)
 _MOST_HANDSHAKE_BYTES = 32_768
 
-# What OpenSSL takes more than for a connection on which nothing large ever went: 22 KiB for
-# records of 16 KiB that came, 38 for such that went too, 42 as long as one is not complete.
-# (Measured by benchmarks/memory.py, with OpenSSL 3.0.)
+# OpenSSL's memory, in addition to a connection without large records: 22 KiB after receiving
+# records of 16 KiB, 38 after sending some too, and 42 while one is incomplete. (Measured by
+# benchmarks/memory.py, with OpenSSL 3.0.)
 _OPENSSL_BYTES = 40 * 1024
 
 
 class TlsSocket:
-    """The server's end of a TLS connection, on which nothing ever waits.
+    """The server's end of a TLS connection, non-blocking.
 
-    It takes the place of a plain socket where that is only received from and sent to.
+    It has the methods of a plain socket that receive and send.
 
     Args:
-      socket: connected; made not to wait, and closed by this object's :meth:`close`.
-      context: what the server has to show, and asks for.
+      socket: connected; this makes it non-blocking, and :meth:`close` closes it.
+      context: the server's certificate, and what it requires of clients.
     """
 
     __slots__ = (
@@ -70,38 +68,38 @@ class TlsSocket:
         self._from_client = ssl.MemoryBIO()
         self._to_client = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._from_client, self._to_client, server_side=True)
-        self._handshake_bytes = 0  # that came until it is done
-        self._header = b""  # what has come of the next record's
-        self._is_left = False  # some of a record that was asked for in part
-        self._missing = 0  # bytes of the record that has begun
-        self._unsent = b""  # what the socket did not take
-        self._encrypted = 0  # bytes of the data that are offered to :meth:`send`
+        self._handshake_bytes = 0  # received until it is done
+        self._header = b""  # the part of the next record's that has come
+        self._is_left = False  # a part of a record is still to be read
+        self._missing = 0  # bytes of the incomplete record
+        self._unsent = b""  # what the socket had no room for
+        self._encrypted = 0  # bytes of the data that :meth:`send` got
 
     def fileno(self) -> int:
-        """Return the descriptor, or -1 if it is closed."""
+        """Return the descriptor, or -1 after closing."""
         return self._socket.fileno()
 
     @property
     def minimum_version(self) -> int:
-        """The oldest version that the client may speak, as a :class:`ssl.TLSVersion`."""
+        """The oldest version that the client may use, as a :class:`ssl.TLSVersion`."""
         return self._tls.context.minimum_version
 
     def held(self, data: int) -> int:
-        """Return how much memory is taken by what TLS is in the midst of, in bytes.
+        """Return how much memory incomplete and unsent records take, in bytes.
 
         Args:
-          data: how many bytes that came or are to be sent are held by others.
+          data: how many received or unsent bytes the caller holds.
         """
         openssl = _OPENSSL_BYTES if self._missing else min(data, _OPENSSL_BYTES)
         return openssl + len(self._unsent)
 
     def do_handshake(self) -> None:
-        """Go on with the handshake, which has to be done before anything else.
+        """Continue the handshake, which precedes everything else.
 
         Raises:
-          ssl.SSLWantReadError: it goes on when the descriptor is readable.
-          ssl.SSLWantWriteError: it goes on when the descriptor is writable.
-          OSError: it failed, and the client was told why.
+          ssl.SSLWantReadError: call this again when the descriptor is readable.
+          ssl.SSLWantWriteError: call this again when the descriptor is writable.
+          OSError: the handshake failed, and the client got an alert with the reason.
         """
         try:
             self._tls.do_handshake()
@@ -111,7 +109,7 @@ class TlsSocket:
         self._send_owed()
 
     def _receive_handshake(self) -> None:
-        """Give OpenSSL what has come, if it is not too much."""
+        """Pass to OpenSSL what has come, unless it is too much."""
         try:
             if not self._feed():
                 self._from_client.write_eof()
@@ -132,19 +130,18 @@ class TlsSocket:
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Return what the client sent, at most `size` bytes; nothing at the end of its input.
 
-        At least 16 KiB have to be asked for by whoever waits for the descriptor afterwards:
-        a record of TLS may have so many, and those that are left over are not in the
-        socket any more.
+        To wait for the descriptor afterwards, ask for at least 16 KiB: a record may have that many,
+        and a rest of it is no longer in the socket.
 
         Args:
           size: in bytes.
-          flags: of no account, as nothing waits here.
+          flags: ignored; this socket never blocks.
 
         Raises:
           BlockingIOError: nothing has come.
-          ssl.SSLWantWriteError: something has to be sent first, or answers to what is no data
-            would pile up, and the socket is full; try again when the descriptor is writable.
-          OSError: the connection broke, or what came is not what the client sent.
+          ssl.SSLWantWriteError: TLS has to send something first, such as answers to key updates,
+            and the socket is full.  Try again when the descriptor is writable.
+          OSError: the connection broke, or a record was tampered with.
         """
         if self._unsent:
             self._send_owed()
@@ -159,16 +156,16 @@ class TlsSocket:
             self._is_left = len(data) == size and self._tls.pending() > 0
             return data
         finally:
-            if self._to_client.pending:  # such an answer, or what was wrong
+            if self._to_client.pending:  # an answer to a key update, or an alert
                 with suppress(BlockingIOError, ConnectionError):
                     self._flush()
 
     def send(self, data: bytes | bytearray | memoryview, flags: int = 0) -> int:
-        """Send all of `data` and return its length, or send none that the caller need know of.
+        """Send all of `data` and return its length, or raise BlockingIOError.
 
         Args:
-          data: if it was not taken the time before, the same again, in the same place or not.
-          flags: of no account, as nothing waits here.
+          data: what to send; after BlockingIOError, the same data again.
+          flags: ignored; this socket never blocks.
 
         Raises:
           BlockingIOError: the socket is full.
@@ -188,22 +185,22 @@ class TlsSocket:
         return size
 
     def send_end(self) -> None:
-        """Tell the client, by TLS and by TCP, that nothing follows.
+        """Tell the client with TLS and with TCP that nothing follows.
 
-        What it sends from then on is to be had by :meth:`recv_raw` alone.
+        From then on, use :meth:`recv_raw` to receive.
 
         Raises:
           BlockingIOError: the socket is full.
           OSError: the connection broke.
         """
         self._flush()
-        with suppress(ssl.SSLError):  # it has no end of its own yet, or TLS did not come about
+        with suppress(ssl.SSLError):  # the client hasn't sent close_notify, or the handshake failed
             self._tls.unwrap()
         self._flush()
         self._socket.shutdown(plain.SHUT_WR)
 
     def recv_raw(self, size: int) -> bytes:
-        """Return what comes after :meth:`send_end`, not decrypted, for who waits for its end.
+        """Return what comes after :meth:`send_end` without decrypting it, to find the end.
 
         Raises:
           BlockingIOError: nothing has come.
@@ -212,7 +209,7 @@ class TlsSocket:
         return self._socket.recv(size)
 
     def close(self) -> None:
-        """Close the socket; unless it was in the middle of something, the client is told by TLS."""
+        """Close the socket, after TLS's close_notify unless a record is partly sent."""
         if not self._encrypted:
             with suppress(OSError):
                 self._flush()
@@ -222,7 +219,7 @@ class TlsSocket:
         self._socket.close()
 
     def _feed(self) -> bool:
-        """Give OpenSSL what has come of one record; return whether it is not the end.
+        """Pass to OpenSSL what has come of one record; return False at the end of input.
 
         Raises:
           BlockingIOError: nothing has come.
@@ -241,7 +238,7 @@ class TlsSocket:
             self._from_client.write(header)
             self._missing = header[3] << 8 | header[4]
             if not self._missing:
-                return True  # OpenSSL says what it thinks of that
+                return True  # OpenSSL handles an empty record
         try:
             data = self._socket.recv(self._missing)
         except BlockingIOError:
@@ -251,14 +248,14 @@ class TlsSocket:
         return bool(data)
 
     def _send_owed(self) -> None:
-        """Send what has to be sent before anything is received."""
+        """Send what TLS has to send before it receives anything."""
         try:
             self._flush()
         except BlockingIOError:
             raise ssl.SSLWantWriteError from None
 
     def _flush(self) -> None:
-        """Send what there is for the client."""
+        """Send everything that waits to be sent."""
         unsent = self._unsent or self._to_client.read()
         while unsent:
             try:
@@ -272,9 +269,9 @@ class TlsSocket:
         self._unsent = b""
 
     def peer_subject(self) -> str:
-        """Return whom the client's certificate is for, such as "CN=alice", as far as it tells.
+        """Return the subject of the client's certificate, such as ``CN=alice``.
 
-        It may have any characters and any length; without a certificate it is empty.
+        It may have any characters and any length.  Without a certificate, it is empty.
         """
         der = self._tls.getpeercert(binary_form=True)
         return holder(der) if der else ""

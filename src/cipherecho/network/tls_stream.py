@@ -1,4 +1,4 @@
-"""A TLS connection as a Trio stream, for a task, which may wait."""
+"""A TLS connection as a Trio stream, for use in a task."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class TlsHandshakeError(trio.BrokenResourceError):
-    """TLS did not come about; `reason` says in a few words why, for the log."""
+    """The TLS handshake failed; `reason` says why in a few words, for the log."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -27,14 +27,14 @@ class TlsHandshakeError(trio.BrokenResourceError):
 
 
 class TlsStream(trio.abc.HalfCloseableStream):
-    """A TLS connection for a task, which may wait.
+    """A TLS connection as a Trio stream.
 
-    It is for one task at a time, since to receive, it may have to send first.  When a send
-    was cancelled, the connection is only good for being closed.
+    Only one task may use it at a time, since receiving may have to send first.  After a cancelled
+    send, the only thing left to do is to close it.
 
     Args:
-      socket: what is sent and received by; closed by :meth:`aclose`.
-      waits: called before anything is waited for, when the socket may hold part of a record.
+      socket: the socket; :meth:`aclose` closes it.
+      waits: called before each wait, when the socket may hold part of a record.
     """
 
     def __init__(self, socket: TlsSocket, waits: Callable[[], None] | None = None) -> None:
@@ -44,13 +44,13 @@ class TlsStream(trio.abc.HalfCloseableStream):
         self._sent_end = False
 
     async def do_handshake(self) -> None:
-        """Agree with the client on keys, which has to be done before anything else.
+        """Shake hands with the client, before anything else.
 
-        How long that takes is up to the caller, as for everything here.
+        There is no timeout, here or elsewhere; the caller sets one.
 
         Raises:
-          TlsHandshakeError: they did not agree.  The client learns why if the connection is
-            not closed at once: :meth:`send_eof`, and :meth:`receive_some` until its end.
+          TlsHandshakeError: the handshake failed.  For the client to learn why, don't close at
+            once: :meth:`send_eof`, then :meth:`receive_some` until its end.
           ClosedResourceError: another task closed the stream.
         """
         try:
@@ -73,7 +73,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
             await self._when_writable(partial(self.socket.send, data) if data else _nothing)
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait until the socket is not full.
+        """Wait until the socket has room.
 
         Raises:
           ClosedResourceError, BusyResourceError: as for :meth:`send_all`.
@@ -85,11 +85,11 @@ class TlsStream(trio.abc.HalfCloseableStream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return what the client sent, at most `max_bytes`; nothing at the end of its input.
 
-        It has ended its input by TLS or by TCP alone.  After :meth:`send_eof`, what comes is
-        returned as it comes, not decrypted.
+        A client can end its input with TLS's close_notify or with TCP alone.  After
+        :meth:`send_eof`, this returns what comes without decrypting it.
 
         Raises:
-          BrokenResourceError: the connection broke, or what came is not what the client sent.
+          BrokenResourceError: the connection broke, or a record was tampered with.
           ClosedResourceError: the stream is closed.
           BusyResourceError: another task is receiving.
         """
@@ -101,7 +101,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
         return await self._when_possible(partial(receive, max_bytes), trio.lowlevel.wait_readable)
 
     async def send_eof(self) -> None:
-        """Tell the client that nothing follows; once is enough, and more do no harm.
+        """Tell the client that nothing follows; further calls do nothing.
 
         Raises:
           BrokenResourceError, ClosedResourceError, BusyResourceError: as for :meth:`send_all`.
@@ -111,7 +111,7 @@ class TlsStream(trio.abc.HalfCloseableStream):
             self._sent_end = True
 
     async def aclose(self) -> None:
-        """Close the socket, at any time; the client is not waited for."""
+        """Close the socket, without waiting for the client; this is possible at any time."""
         if self.socket.fileno() >= 0:
             trio.lowlevel.notify_closing(self.socket)
             self.socket.close()
@@ -133,10 +133,10 @@ class TlsStream(trio.abc.HalfCloseableStream):
     async def _when_possible(
         self, attempt: Callable[[], T], possible: Callable[[TlsSocket], Awaitable[None]]
     ) -> T:
-        """Return what `attempt` returns, as soon as it does not have to wait.
+        """Return the result of `attempt`, as soon as it doesn't block.
 
-        What has been received when this is cancelled is not lost: nothing is waited for
-        between that and the return but other tasks' turn.
+        Cancellation loses nothing that was received: after a successful attempt, this can't be
+        cancelled.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         wait = None
@@ -162,18 +162,18 @@ class TlsStream(trio.abc.HalfCloseableStream):
 
 
 def _nothing() -> None:
-    """Do what is always possible."""
+    """Do nothing: an attempt that never blocks."""
 
 
-# What OpenSSL says when it is sent something else than TLS: it knows HTTP when it sees it.
-# From 3.2 on, what it says of all others is the last.
+# OpenSSL's reasons when something other than TLS comes. It recognises HTTP; for everything else it
+# has the last one since 3.2.
 _PLAINTEXT = {"HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}
 
 # By the codes of X509_verify_cert_error_string(3).
 _VERIFICATION = {
     10: "expired certificate",
-    18: "unknown CA",  # it is its own
-    19: "unknown CA",  # its root was sent, and is not ours
+    18: "unknown CA",  # self-signed
+    19: "unknown CA",  # its root was sent, but isn't trusted
     20: "unknown CA",
     21: "unknown CA",  # its root was not sent
 }
@@ -188,7 +188,7 @@ _OLDER_CLIENT = "; --tls-min 1.2 admits clients that speak TLS 1.2"
 
 
 def _reason(error: BaseException | None, minimum: int) -> str:
-    """Return why a handshake failed, in a few words, none of them the client's."""
+    """Return why a handshake failed, in a few words, without any text from the client."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return _VERIFICATION.get(error.verify_code, error.verify_message)
     if isinstance(error, ssl.SSLZeroReturnError | ssl.SSLEOFError):
