@@ -101,7 +101,7 @@ static const vector vectors[] = {
         TEXT("ABC"),
         TEXT("BCD"),
         TEXT("Suetonius, Life of Augustus, 88: B for A, C for B, and so on "
-             "(but AA for the last letter, which is not done here)"),
+             "(but AA for the last letter, unlike here)"),
         TEXT("1"),
     },
     {

@@ -40,7 +40,7 @@ class Cipher(exports.Cipher):
                     "Attack\nat dawn, in the Größe of 7\n\nLEMONS!",
                     "Lxfopv\nef rnhr, ub gsi Sfößr zj 7\n\nXSZZRE!",
                     source="our own, letter by letter: the first example again, with the key "
-                    "running on over other characters and from line to line",
+                    "continuing across other characters and from line to line",
                     options="lemon",
                 ),
             ],
