@@ -9,7 +9,7 @@ from cipherecho_aead.keyfile import create_key
 
 @pytest.fixture
 def key_file(tmp_path: Path) -> Path:
-    """Where there is a new key, as ``cipherecho-aead new-key`` makes it."""
+    """The path of a new key file, as ``cipherecho-aead new-key`` makes it."""
     path = tmp_path / "aead.key"
     create_key(path)
     return path

@@ -1,4 +1,4 @@
-"""The cipher: known answers, the way there and back, and what is refused on the way back."""
+"""The cipher: known answers, round trips, and what decrypting rejects."""
 
 import pickle
 import re
@@ -32,7 +32,7 @@ each_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
 
 @pytest.fixture(scope="module", params=list(ALGORITHMS))
 def cipher(request: pytest.FixtureRequest) -> Aead:
-    """The same for all tests of this module, by either algorithm; its key file is gone."""
+    """One cipher for each algorithm, for all tests of this module; its key file is gone."""
     with TemporaryDirectory() as directory:
         path = Path(directory, "aead.key")
         create_key(path)
@@ -52,7 +52,7 @@ def test_known_answer_holds_both_ways(answer: KnownAnswer) -> None:
     nonce, label, plaintext, ciphertext = map(
         bytes.fromhex, (answer.nonce, answer.associated_data, answer.plaintext, answer.ciphertext)
     )
-    # There is a CR in test case 16.
+    # Test case 16 has a CR.
     coded = b"\r" * plaintext.count(b"\r") + b64encode(nonce + ciphertext)
     assert sealed(primitive, nonce, plaintext, label) == coded
     assert opened(primitive, coded, label) == plaintext
@@ -84,7 +84,7 @@ def test_line_is_made_as_the_readme_says(algorithm: str) -> None:
     assert len(ciphertext) == len(MESSAGE) + TAG
 
 
-# There and back.
+# Round trips.
 
 
 @given(bodies)
@@ -136,7 +136,7 @@ def test_chain_with_itself_comes_back(cipher: Aead) -> None:
 def test_longest_line_is_encrypted_and_the_longest_code_decrypted(cipher: Aead) -> None:
     there, back = (Session(one, reply=ReplyMode.CIPHER) for one in (cipher, inverse(cipher)))
     assert len(there.receive(b"x" * MAX_LINE + b"\n")) == 4 * ((MAX_LINE + 28 + 2) // 3) + 1
-    # As the README has it: its code is 65,536 characters long, which is the limit.
+    # The README's figure: the ciphertext has 65,536 characters, which is the limit.
     longest = b"x" * 49_124 + b"\n"
     assert back.receive(there.receive(longest)) == longest
     assert b"!error: got a line of more than 65536 bytes" in back.receive(
@@ -144,7 +144,7 @@ def test_longest_line_is_encrypted_and_the_longest_code_decrypted(cipher: Aead) 
     )
 
 
-# What is refused.
+# What decrypting rejects.
 
 REFUSED = rb"!error: got .*, expected .*; this line is skipped, the connection goes on"
 
@@ -167,7 +167,7 @@ def test_every_changed_byte_is_refused_and_the_connection_goes_on(
 def test_truncated_and_extended_lines_are_refused(cipher: Aead) -> None:
     coded = cipher.encrypt(b"50%\r100%")
     message = b64decode(coded)
-    # Text that is cut, and whole base64 of a message that is cut; and both with more.
+    # A cut text, and the whole base64 of a cut message; and both with more.
     forged = [coded[:size] for size in range(len(coded))] + [coded[1:]]
     forged += [b"\r" + b64encode(message[:size]) for size in range(len(message))]
     forged += [b"\r" + b64encode(message[size:]) for size in range(1, len(message))]
@@ -180,7 +180,7 @@ def test_truncated_and_extended_lines_are_refused(cipher: Aead) -> None:
 
 
 def test_only_one_text_is_right_for_a_line(cipher: Aead) -> None:
-    """The last character before the padding has bits that stand for nothing."""
+    """The last character before the padding has unused bits."""
     coded = cipher.encrypt(MESSAGE)  # 43 bytes are 57 characters and 2 bits
     assert coded.endswith(b"==")
     same = [
@@ -252,7 +252,7 @@ def test_line_with_another_label_is_refused(algorithm: str) -> None:
 @each_algorithm
 @pytest.mark.parametrize("body", [b"one\ntwo", b"\n", b"50%\r100%"], ids=repr)
 def test_what_is_not_one_line_is_refused_though_it_has_our_key(algorithm: str, body: bytes) -> None:
-    """Another program with the key can encrypt what no line is, or leave out the CRs."""
+    """Another program with the key can encrypt a LF, or leave out the CRs."""
     primitive = ALGORITHMS[algorithm](bytes(32))
     nonce = bytes(NONCE)
     coded = b64encode(nonce + primitive.encrypt(nonce, body, label_of(algorithm)))

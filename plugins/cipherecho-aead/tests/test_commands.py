@@ -21,10 +21,10 @@ from cipherecho_aead.cli import main
 
 SCRIPTS = Path(sys.executable).parent
 
-# In seconds: many times what anything here takes on a slow and busy machine.
+# Seconds, many times as many as any command needs on a slow and busy machine.
 PATIENCE = 30
 
-# Long and short lines, empty ones, indented ones, a form feed, no ASCII, no ending.
+# Long, short, empty and indented lines, a form feed, text that isn't ASCII, and no last ending.
 TEXT = (
     "\N{SPACE}" * 20
     + "A PUBLIC LICENSE OF OUR OWN\n"
@@ -67,7 +67,7 @@ Aead = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 @pytest.fixture
 def aead(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Aead:
-    """Return what runs ``cipherecho-aead`` to its end, as `run` does, but in this process."""
+    """Return a function that runs ``cipherecho-aead`` as `run` does, but in this process."""
 
     def run_here(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
         monkeypatch.setattr(sys, "argv", ["cipherecho-aead", *map(str, arguments)])
@@ -138,7 +138,7 @@ def test_new_key_says_what_to_run_next(
     assert path.read_bytes().strip() not in ended.stdout
     first, command = ended.stdout.decode().splitlines()
     assert first == f"wrote a new key to {name}, which only you can read; now run:"
-    # It is one.
+    # The specification works.
     *program, specification = shlex.split(command)
     assert program == ["cipherecho", "--cipher"]
     cipher = Registry().load(parse(specification))
@@ -196,7 +196,7 @@ def test_version_is_told() -> None:
 
 
 def test_key_is_read_in_the_sandbox(key_file: Path) -> None:
-    """Which comes before this plugin does."""
+    """The server confines itself before it imports this plugin."""
     if landlock.version() < 6:
         if os.environ.get("CI"):
             pytest.fail("this machine has no Landlock of version 6, and CI is set")

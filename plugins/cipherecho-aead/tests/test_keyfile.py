@@ -1,4 +1,4 @@
-"""Key files: which are taken, which are refused, and that no refusal tells the key."""
+"""Key files: which are accepted, which are refused, and that no error shows the key."""
 
 import os
 import stat
@@ -22,7 +22,7 @@ def written(path: Path, content: str | bytes, mode: int = 0o600) -> Path:
 
 
 def refusal_of(path: Path) -> str:
-    """Return why `path` is refused, by the option's name and in words without the key."""
+    """Return why `path` is refused; checks that the error names the option and hides the key."""
     with pytest.raises(OptionError) as refusal:
         read_key(path)
     assert (refusal.value.option, refusal.value.given) == ("key-file", str(path))
@@ -50,7 +50,7 @@ def test_key_that_others_have_no_access_to_is_read(tmp_path: Path, mode: int) ->
 def test_key_that_others_have_access_to_is_refused(tmp_path: Path, mode: int) -> None:
     path = written(tmp_path / "a key", KEY, mode)
     assert refusal_of(path) == (
-        f"a file that is closed to group and others, and its mode is {mode:04o}; "
+        f"a file without access for group and others, and its mode is {mode:04o}; "
         f"if nobody has read it yet: chmod 600 '{path}'"
     )
     path.chmod(0o600)
@@ -61,7 +61,7 @@ def test_file_of_a_stranger_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     path = written(tmp_path / "key", KEY)
     if os.geteuid() == 0:
         os.chown(path, 4711, -1)
-    else:  # then the stranger is who runs this
+    else:  # then a stranger runs this
         monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     owner = path.stat().st_uid
     assert f"it belongs to {owner}; chown it" in refusal_of(path)
@@ -69,7 +69,7 @@ def test_file_of_a_stranger_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.fixture
 def another_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """We are not root, to whom the files that we make belong."""
+    """Run as somebody else than root, who owns the files that the test makes."""
     if os.geteuid() != 0:
         pytest.skip("only root can make a file of root's")
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
@@ -78,7 +78,7 @@ def another_user(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("another_user")
 @pytest.mark.parametrize("mode", [0o400, 0o440, 0o600, 0o640])
 def test_file_of_root_may_be_open_to_its_group(tmp_path: Path, mode: int) -> None:
-    """As Kubernetes mounts a Secret with fsGroup, and systemd a credential."""
+    """Kubernetes mounts a Secret with fsGroup like this, and systemd a credential."""
     assert read_key(written(tmp_path / "key", KEY, mode)) == bytes.fromhex(KEY)
 
 
@@ -87,7 +87,7 @@ def test_file_of_root_may_be_open_to_its_group(tmp_path: Path, mode: int) -> Non
 def test_file_of_root_that_others_have_access_to_is_refused(tmp_path: Path, mode: int) -> None:
     path = written(tmp_path / "key", KEY, mode)
     assert refusal_of(path) == (
-        "a file of root that at most its group can read besides, and its mode is "
+        "a file of root that only its group can read too, and its mode is "
         f"{mode:04o}; if nobody has read it yet: chmod 640 {path}, or defaultMode: 0440 for a "
         "Kubernetes Secret"
     )
@@ -117,7 +117,7 @@ def test_file_of_root_that_others_have_access_to_is_refused(tmp_path: Path, mode
 def test_other_content_is_refused(tmp_path: Path, content: str | bytes, what: str) -> None:
     assert refusal_of(written(tmp_path / "key", content)) == (
         f"a file of 64 hexadecimal digits and a line ending, and it holds {what}; "
-        "cipherecho-aead new-key makes a good one"
+        "cipherecho-aead new-key makes a valid one"
     )
 
 
@@ -128,13 +128,13 @@ def test_what_is_no_key_is_not_said_to_need_another_mode(tmp_path: Path) -> None
 def test_missing_file_is_refused_with_the_command_that_makes_it(tmp_path: Path) -> None:
     path = tmp_path / "no key"
     assert refusal_of(path) == (
-        f"a file that exists; this makes one: cipherecho-aead new-key '{path}'"
+        f"a file that exists; to make one: cipherecho-aead new-key '{path}'"
     )
 
 
 def test_directory_is_refused(tmp_path: Path) -> None:
     assert refusal_of(tmp_path).startswith("a regular file with a key in it, not a directory")
-    assert refusal_of(Path()).startswith("a regular file")  # an empty option is this
+    assert refusal_of(Path()).startswith("a regular file")  # the path of an empty option
 
 
 def test_pipe_and_device_are_refused_without_waiting(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_pipe_and_device_are_refused_without_waiting(tmp_path: Path) -> None:
 def test_path_that_can_not_be_is_refused(tmp_path: Path) -> None:
     refusal = refusal_of(tmp_path / "a\0b")
     assert refusal.startswith("a file that can be opened (")
-    assert "embedded null" in refusal  # the rest is Python's, and another in each version
+    assert "embedded null" in refusal  # the rest is Python's, and differs between versions
     assert refusal_of(written(tmp_path / "file", KEY) / "key") == (
         "a file that can be opened (Not a directory)"
     )

@@ -20,13 +20,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     directory = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(directory))
-        with companions([COMPILER]):  # or each test would start one
+        with companions([COMPILER]):  # otherwise each test would start one
             yield directory
 
 
 @pytest.fixture
 def module(tmp_path: Path) -> Callable[[str | bytes], Path]:
-    """Return what writes a module to a file."""
+    """Return a function that writes a module to a file."""
 
     def write(content: str | bytes) -> Path:
         path = tmp_path / "module.wat"

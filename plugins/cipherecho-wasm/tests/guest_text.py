@@ -1,4 +1,4 @@
-"""Guests of a few lines, as text that the host reads: whatever a test wants done, in core WAT."""
+"""Guests of a few lines, in core WAT, that do what a test wants."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ _GUEST = """
 
 
 def guest(*, data: str = "", pages: int = 1, name: str = _NAME, **bodies: str) -> str:
-    """Return a guest in text that passes every line on, but for what `bodies` has.
+    """Return a guest in text that returns every line as it is, unless `bodies` has other functions.
 
     Args:
       data: segments of its memory; 512 to 4095 is free.

@@ -2,7 +2,7 @@
 
 from guest_text import EACH_AS_IT_IS, guest
 
-# What a result is, for one line: no error, where, and how long.
+# The result for one line: no error, its place, and its length.
 _ONE_RESULT = """
     (i32.store (i32.const 16) (i32.const 64)) (i32.store (i32.const 20) (i32.const 1))
     (i32.store (i32.const 64) (i32.const 0))
@@ -40,7 +40,7 @@ WRONGS = tuple(_WRONGS)
 
 
 def hostile() -> str:
-    """Return a guest that passes lines on, but for those that begin with a digit.
+    """Return a guest that returns lines as they are, unless they begin with a digit.
 
     The digit is the number of what it does wrong, in the order of :data:`WRONGS`.
     """

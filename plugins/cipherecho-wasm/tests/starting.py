@@ -51,7 +51,7 @@ class Server:
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
 
     def answer(self, lines: bytes) -> bytes:
-        """Return all that is answered to `lines`, sent by a client that ends there."""
+        """Return all replies to `lines`, from a client that half-closes after them."""
         with self.connect() as client:
             client.sendall(lines)
             client.shutdown(socket.SHUT_WR)
@@ -63,7 +63,7 @@ class Server:
 
 @contextmanager
 def serving(specification: str, log: Path, *options: str) -> Iterator[Server]:
-    """Serve at a free port for as long as the block lasts."""
+    """Serve on a free port while the block runs."""
     with log.open("wb") as stderr:
         process = subprocess.Popen(  # noqa: S603
             [

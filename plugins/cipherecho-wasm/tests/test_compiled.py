@@ -1,4 +1,4 @@
-"""Machine code: made within bounds, and used again if nobody else can have written it."""
+"""Machine code: compiled within bounds, and used again only if nobody else could write it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_module_is_compiled_once(
 ) -> None:
     path = module(guest())
     assert wasm(path)().encryptor()(b"a") == b"a"
-    monkeypatch.delattr(compiled, "companion")  # nothing can be asked for any more
+    monkeypatch.delattr(compiled, "companion")  # from now on, nothing can be compiled
     assert wasm(path)().encryptor()(b"a") == b"a"
     [file] = kept.iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
@@ -95,7 +95,7 @@ def test_a_directory_that_others_can_write_is_not_used(
     with caplog.at_level(logging.WARNING):
         wasm(module(guest()))
     assert list(kept.iterdir()) == []
-    assert "can be written by others, expected a directory of this user's alone" in caplog.text
+    assert "is writable by others, expected a directory of this user's alone" in caplog.text
 
 
 def test_a_directory_that_can_t_be_made_costs_no_more_than_the_time(
@@ -108,7 +108,7 @@ def test_a_directory_that_can_t_be_made_costs_no_more_than_the_time(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with companions([COMPILER]):
         assert wasm(module(guest()))().encryptor()(b"a") == b"a"
-    assert "compiled code is not kept" in caplog.text
+    assert "compiled code can't be kept" in caplog.text
 
 
 def test_what_was_not_used_for_longest_goes(module: Write, kept: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_module_that_takes_too_much_time_is_refused(module: Write, kept: Path)
     with pytest.raises(OptionError, match=r"within 1 s of processor time; compile-time=2 would"):
         wasm(path, compile_time=1, compile_memory=4096)
     assert list(kept.iterdir()) == []
-    # The compiler goes on.
+    # The compiler still works.
     assert wasm(module(guest()))().encryptor()(b"a") == b"a"
 
 
@@ -168,7 +168,7 @@ class _Context:
 
 
 def test_what_is_compiled_for_nobody_is_given_up(tmp_path: Path) -> None:
-    """So nothing goes on when a command is interrupted."""
+    """So an interrupted command leaves nothing running."""
     program = f"""
 import sys, time
 from cipherecho.companion import companion
@@ -195,7 +195,7 @@ with companion(*{COMPILER!r}) as compiler:
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    """Wait for something that no process here is told of."""
+    """Wait for a change that this process gets no news of."""
     deadline = time.monotonic() + 30
     while not true():
         assert time.monotonic() < deadline
@@ -203,13 +203,13 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 def children(process: int) -> list[int]:
-    """Return the numbers of a process's children."""
+    """Return the process IDs of a process's children."""
     file = Path(f"/proc/{process}/task/{process}/children")
     return [int(number) for number in file.read_text().split()]
 
 
 def test_nobody_can_have_code_kept_under_another_name(kept: Path) -> None:
-    """As a plugin in the server might, to be taken for a module whose digest is given."""
+    """A plugin in the server might, to replace a module that `sha256` names."""
     module = guest().encode()
     request = Request(True, Target.NATIVE, 10, 2**30, module)
     with companion(*COMPILER) as compiler:
@@ -224,7 +224,7 @@ def test_nobody_can_have_code_kept_under_another_name(kept: Path) -> None:
 def test_a_module_is_compiled_and_served_in_the_sandbox(
     module: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The cache is the compiler's, which the server can't even read then."""
+    """The cache belongs to the compiler; the server can't even read it then."""
     if landlock.version() < 6:
         do_without("Landlock of version 6 (Linux 6.12)")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -237,7 +237,7 @@ def test_a_module_is_compiled_and_served_in_the_sandbox(
         assert file.suffix == ".compiled"
 
 
-# Where no memory can be executed that could be written, as under MemoryDenyWriteExecute=.
+# Where memory that was writable can't be executed, as under MemoryDenyWriteExecute=.
 
 
 DENIED = """
@@ -260,8 +260,10 @@ def test_a_module_is_interpreted_where_new_code_can_t_be_executed(
     if done.stderr == b"no such thing\n":
         do_without("PR_SET_MDWE (Linux 6.3)")
     assert (done.returncode, done.stdout) == (0, b"a\n")
-    assert done.stderr.startswith(b"modules are interpreted and take some 30 times as long, since ")
-    # Elsewhere it is machine code again, and both are kept.
+    assert done.stderr.startswith(
+        b"modules are interpreted, which takes about 30 times as long, since "
+    )
+    # Elsewhere it is machine code again, and the cache keeps both.
     done = run(*words, stdin=b"b\n")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"b\n", b"")
     assert len(list((tmp_path / "cache" / "cipherecho" / "cipherecho-wasm").iterdir())) == 2

@@ -25,7 +25,7 @@ Write = Callable[[str | bytes], Path]
 
 ROT13 = Path(__file__).parent.parent / "guests" / "rot13.wat"
 
-# Describes an option `shift`, which has to be given, and takes 5 alone.
+# Describes a required option `shift`, which accepts only 5.
 PICKY: dict[str, Any] = {
     "data": """
         (data (i32.const 512) "shift") (data (i32.const 520) "the number 5")
@@ -107,7 +107,7 @@ def test_any_bytes_cross_over_as_they_are(module: Write) -> None:
 @pytest.mark.parametrize("byte", [b"x", b"\xf6"])  # text crosses over in two forms
 def test_lines_are_found_wherever_they_end(module: Write, byte: bytes) -> None:
     code = transform(module(guest()))
-    # All 16 places that an ending can have in a step of the adapter, and in the last one.
+    # All 16 places of an ending in a step of the adapter, and in its last step.
     for size in (*range(40), 65_535, 65_536, 1_000_000):
         text = byte * size + b"\n" + b"z" * 3 + b"\r\n" + byte * size + b"\r\n"
         assert code.block(text) == (text, {})
@@ -133,7 +133,7 @@ def test_copies_are_independent_and_leave_nothing_behind(module: Write) -> None:
     assert {one._number for one in copies}.isdisjoint({code._number})
     del copies[:]
     code(b"a")
-    # Numbers are used again, so that nothing grows.
+    # Numbers are reused, so that nothing grows.
     assert max(copy.deepcopy(code)._number for _ in range(200)) < 110
 
 

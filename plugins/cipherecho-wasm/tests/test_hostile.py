@@ -104,12 +104,12 @@ def test_guests_that_spin_delay_nobody_else(tmp_path: Path) -> None:
         for spinner in spinners:
             spinner.join()
         assert all(b"(OutOfTime)" in answer for answer in answers)
-        # Were each to wait until one of those is stopped, they would be four.
+        # If each waited until one of those is stopped, there would be four.
         assert answered > 10
 
 
 def test_a_guest_of_one_connection_knows_nothing_of_another(module: Write, tmp_path: Path) -> None:
-    # Answers with how many calls there were in this instance's memory before.
+    # Returns the number of earlier calls, from this instance's memory.
     counting = """
         (local $to i32)
         (i32.store8 (i32.const 512) (i32.add (i32.const 1) (i32.load8_u (i32.const 512))))
@@ -127,7 +127,7 @@ def test_a_guest_of_one_connection_knows_nothing_of_another(module: Write, tmp_p
 
 
 def refusal(path: Path, **options: object) -> str:
-    """Return why the server does not start with a module."""
+    """Return why the server refuses to start with a module."""
     with pytest.raises(OptionError) as caught:
         wasm(path, **options)()  # type: ignore[arg-type]
     return str(caught.value)
@@ -139,14 +139,14 @@ SOCKETS = '(component (import "wasi:sockets/tcp@0.2.0" (instance (export "f" (fu
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (SOCKETS, "this one imports wasi:sockets/tcp@0.2.0, and a cipher can import nothing"),
+        (SOCKETS, "this one imports wasi:sockets/tcp@0.2.0, but a cipher can't import anything"),
         (
             guest(name="cipherecho:plugin/cipher@2.0.0"),
-            "it has to export cipherecho:plugin/cipher@1.0.0, and this one has "
+            "it must export cipherecho:plugin/cipher@1.0.0, and this one has "
             "cipherecho:plugin/cipher@2.0.0; build it against",
         ),
-        ("(component)", "and this one does not; build it against what python -m cipherecho_wasm"),
-        ("(module)", "this is a core module; make a component of it"),
+        ("(component)", "and this one does not; build it against the output of python -m"),
+        ("(module)", "this is a core module; turn it into a component"),
         (b"\0asm\x0d\0\x01\0and then nothing that makes sense", "a WebAssembly component: "),
         (b"\x7fELF\xff\xfe", "a WebAssembly component: "),
         ("", "a WebAssembly component: "),
@@ -154,7 +154,7 @@ SOCKETS = '(component (import "wasi:sockets/tcp@0.2.0" (instance (export "f" (fu
         (guest(start="(loop $l (br $l)) unreachable"), "this one fails with these options: "),
         (
             guest(pages=2048),
-            "be asked what it is: the module needs more than the 64 MiB",
+            "fails to describe itself: the module needs more than the 64 MiB",
         ),
     ],
 )

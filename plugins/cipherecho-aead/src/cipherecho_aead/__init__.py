@@ -1,6 +1,6 @@
 """Real encryption for cipherecho.
 
-Nothing is imported here, so that making a key loads no cipher.
+This module imports nothing, so that making a key loads no cipher.
 """
 
 __version__ = "0.1.0"

@@ -1,19 +1,19 @@
 r"""Authenticated encryption of single lines, on the package ``cryptography``.
 
-The code of a body is base64 text (RFC 4648, section 4, with padding) of::
+The ciphertext of a body is base64 (RFC 4648, section 4, with padding) of::
 
     nonce (12 bytes, random) || ciphertext (as long as the body) || tag (16 bytes)
 
-with ``cipherecho-aead 1 chacha20-poly1305``, or the other algorithm, as associated data: a
-line of one algorithm, or of a later version of this format, is not taken for another.
-That one text may stand in front of it which the contract forces: as many CRs as the body
-holds, since a cipher may not make a CR that the line did not hold, and decrypting would.
+with ``cipherecho-aead 1 chacha20-poly1305``, or the other algorithm, as associated data, so
+that a line of one algorithm, or of a later version of this format, doesn't decrypt as another.
+As many CRs as the body has come before the base64: the contract lets a cipher return no more CRs
+than it was given, and decrypting returns those of the body.
 
-There is no attribute ``vectors``.  A line has another code each time, so vectors could hold
-for decryption only, and even those would need a key file with the right mode and owner,
-which a package can't install.  The known answers are in
-:mod:`cipherecho_aead.known_answers`: the tests put them through :func:`sealed` and
-:func:`opened`, which :class:`Aead` is made of, with nonces of their own.
+The class has no ``vectors``.  A line has another ciphertext each time, so vectors could only
+decrypt, and even those would need a key file with the right mode and owner, which a
+package can't install.  The known answers are in :mod:`cipherecho_aead.known_answers`: the
+tests put them, with their nonces, through :func:`sealed` and :func:`opened`, which do the
+work of :class:`Aead`.
 
 >>> from tempfile import TemporaryDirectory
 >>> from cipherecho_aead.keyfile import create_key
@@ -43,15 +43,15 @@ from cipherecho_aead.keyfile import read_key
 __all__ = ["ALGORITHMS", "Aead", "Primitive", "label_of", "opened", "sealed"]
 
 Primitive: TypeAlias = ChaCha20Poly1305 | AESGCM
-"""What encrypts under one key, given a nonce, a plaintext and associated data."""
+"""An algorithm with its key: encrypts a plaintext with a nonce and associated data."""
 
 ALGORITHMS: dict[str, type[ChaCha20Poly1305] | type[AESGCM]] = {
     "chacha20-poly1305": ChaCha20Poly1305,
     "aes-256-gcm": AESGCM,
 }
 
-# The only size that RFC 8439 has, and the one that NIST SP 800-38D, section 5.2.1.1,
-# recommends; what a GCM nonce of another size is hashed to may collide as well.
+# The only size in RFC 8439, and the one that NIST SP 800-38D, section 5.2.1.1, recommends:
+# GCM hashes a nonce of another size, and hashes may collide too.
 _NONCE_BYTES = 12
 
 _TAG_BYTES = 16
@@ -59,37 +59,37 @@ _TAG_BYTES = 16
 
 @dataclass(frozen=True, eq=False)  # two with the same path may hold different keys
 class Aead:
-    """Encrypts each line under a secret key, and refuses what was tampered with.
+    """Encrypts each line with a secret key, and rejects lines that were tampered with.
 
-    This one is no toy.  AEAD is authenticated encryption with associated data: without the
-    key, nobody reads a line, changes it, or makes one up that decrypts.  Daniel Bernstein
-    made Poly1305 in 2005 and ChaCha20 in 2008, and RFC 7539 joined them in 2015 (now RFC 8439).
-    David McGrew and John Viega made GCM, which NIST adopted for AES in 2007.  Either is
-    what TLS 1.3 uses.  Each line gets a random nonce of 96 bits, so the same line has
-    another code each time, and goes out as base64: nonce, ciphertext, tag.
+    This is real encryption.  AEAD is authenticated encryption with associated data: without the
+    key, nobody can read a line, change it, or make up one that decrypts.  Daniel Bernstein
+    designed Poly1305 in 2005 and ChaCha20 in 2008, and RFC 7539 joined them in 2015 (now
+    RFC 8439).  David McGrew and John Viega designed GCM, which NIST adopted for AES in 2007.
+    TLS 1.3 uses both.  Each line gets a random nonce of 96 bits, so the same line has another
+    ciphertext each time.  A reply is base64: nonce, ciphertext, tag.
 
-    What it does not hide: how long each line is, how many there are, when they come, and
-    how many carriage returns are inside a line, which stand in front of its code.  What it
-    does not notice: lines that are left out, repeated, replayed or put in another order,
-    and another line ending.  The machine that runs it has the key and sees every line; so
-    does the network between a client and this server, unless that is TLS or a Unix socket.
-    Whoever can connect to a server that decrypts can have everything decrypted.  If a
-    nonce ever came twice, those two lines could be read and others forged, so encrypt at
-    most 2**32 lines with one key, on all machines together, and then make a new one: until
-    then, the chance of it is below one in 2**32.  Nothing here counts them.
+    It doesn't hide the length of a line, how many lines there are, when they come, and how many
+    carriage returns are inside a line, which stand before its ciphertext.  It doesn't notice
+    lines that are left out, repeated, replayed or put in another order, and another line
+    ending.  The machine that runs it has the key and sees every line; so does the network
+    between a client and this server, unless the connection is TLS or a Unix socket.  Anybody
+    who can connect to a server that decrypts can decrypt everything.  If a nonce occurred
+    twice, an attacker could read those two lines and forge others.  So encrypt at most 2**32
+    lines with one key, on all machines together, and then make a new key: until then, the
+    chance of a repeated nonce is below one in 2**32.  The cipher doesn't count the lines.
 
-    The key is made by: cipherecho-aead new-key PATH
+    To make a key: cipherecho-aead new-key PATH
     """
 
     key_file: Annotated[
         Path,
-        "the file with the key: 64 hexadecimal digits, for the eyes of its owner only; "
+        "the file with the key: 64 hexadecimal digits, which only its owner can read; "
         "cipherecho-aead new-key makes one",
     ]
     algorithm: Annotated[
         Literal["chacha20-poly1305", "aes-256-gcm"],
-        "how lines are encrypted; both are good, and AES is the faster one where the "
-        "processor has instructions for it",
+        "how lines are encrypted; both are good, and AES is faster if the processor has "
+        "instructions for it",
     ] = "chacha20-poly1305"
     _primitive: Primitive = field(init=False, repr=False)
 
@@ -99,25 +99,25 @@ class Aead:
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
             raise OptionError("algorithm", self.algorithm, f"one of {', '.join(ALGORITHMS)}")
-        # The key stays in here, whose repr does not show it and which can't be pickled.
+        # Only this object keeps the key: its repr doesn't show it, and it can't be pickled.
         primitive = ALGORITHMS[self.algorithm](read_key(self.key_file))
         object.__setattr__(self, "_primitive", primitive)
 
     def encrypt(self, body: bytes) -> bytes:
-        """Return the code of `body`, which may be any bytes, with a fresh nonce.
+        """Return the ciphertext of `body`, which may be any bytes, with a fresh nonce.
 
-        It is 4 characters for each 3 bytes that are begun, of 28 more than `body` has, and
-        a CR for each CR in `body` before those.
+        Base64 makes 4 characters of every 3 bytes or part of them, and `body` grows by 28 bytes
+        before that.  A CR for each CR in `body` comes first.
         """
-        # From the kernel, so that processes that were forked have no common sequence.
+        # From the kernel, so that forked processes don't share a sequence.
         nonce = os.urandom(_NONCE_BYTES)
         return sealed(self._primitive, nonce, body, label_of(self.algorithm))
 
     def decrypt(self, body: bytes) -> bytes:
-        """Return the line that `body` is the code of.
+        """Return the line that was encrypted to `body`.
 
         Raises:
-          InputError: it is the code of none: it is not base64, is too short, was encrypted
+          InputError: `body` doesn't decrypt: it is not base64, is too short, was encrypted
             with another key or algorithm, or was changed.
         """
         return opened(self._primitive, body, label_of(self.algorithm))
@@ -129,27 +129,27 @@ def label_of(algorithm: str) -> bytes:
 
 
 def sealed(primitive: Primitive, nonce: bytes, body: bytes, label: bytes) -> bytes:
-    """Return the code of `body` with the associated data `label`.
+    """Return the ciphertext of `body` with the associated data `label`.
 
-    A nonce must not be used twice with one key.
+    Never use a nonce twice with the same key.
     """
     code = binascii.b2a_base64(nonce + primitive.encrypt(nonce, body, label), newline=False)
     return b"\r" * body.count(b"\r") + code
 
 
 def opened(primitive: Primitive, coded: bytes, label: bytes) -> bytes:
-    """Return the body that :func:`sealed` made `coded` of.
+    """Return the body that :func:`sealed` encrypted to `coded`.
 
     Raises:
-      InputError: it made it of none, with this key and label.
+      InputError: no body encrypts to `coded` with this key and label.
     """
     code = coded.lstrip(b"\r")
     try:
         message = binascii.a2b_base64(code)
     except binascii.Error:
         message = b""
-    # Decoding skips foreign characters and ignores unused bits. Exactly one text is
-    # right for each message, or lines could be changed without notice.
+    # Decoding skips foreign characters and ignores unused bits. Only one text may stand for a
+    # message, or somebody could change lines unnoticed.
     if not code or binascii.b2a_base64(message, newline=False) != code:
         raise InputError(
             f"got {len(coded)} bytes that are not base64, expected a line that aead encrypted"
@@ -163,8 +163,8 @@ def opened(primitive: Primitive, coded: bytes, label: bytes) -> bytes:
         body = primitive.decrypt(message[:_NONCE_BYTES], message[_NONCE_BYTES:], label)
     except InvalidTag:
         body = None
-    # The CRs in front are bound to those in the body; a LF can only be in it if another
-    # program encrypted it, and it would make two lines of one.
+    # There must be as many CRs in front as in the body. A body with a LF comes from another
+    # program, and would make two lines of one.
     if body is None or body.count(b"\r") != len(coded) - len(code) or b"\n" in body:
         raise InputError(
             "got a line that was encrypted with another key or algorithm, or changed since, "

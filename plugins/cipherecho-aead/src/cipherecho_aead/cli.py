@@ -20,7 +20,7 @@ __all__ = ["main"]
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
 @click.version_option(__version__, message="cipherecho-aead %(version)s")
 def root() -> None:
-    """Make keys for aead, the cipher of cipherecho that is no toy.
+    """Make keys for aead, the cipher that really encrypts.
 
     \b
     Examples:

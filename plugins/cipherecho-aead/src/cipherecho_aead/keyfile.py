@@ -1,8 +1,8 @@
-"""Key files: what one looks like, who may read it, and how one is made.
+"""Key files: their format, who may read them, and how to make one.
 
 A key file holds 32 random bytes as 64 hexadecimal digits, in either case, and a line
-ending, which may be missing.  Hexadecimal and not base64, because it has one alphabet and
-no padding, and ``openssl rand -hex 32`` writes it too.
+ending, which may be missing.  It is hexadecimal rather than base64, because that has one
+alphabet and no padding, and ``openssl rand -hex 32`` writes it too.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _DIGITS = 2 * KEY_BYTES
 _CONTENT = re.compile(rb"([0-9A-Fa-f]{%d})(\r?\n)?" % _DIGITS)
 _LONGEST = _DIGITS + len("\r\n")
 
-# What the mode of a key file may not have. One of root's, which a Kubernetes Secret or a
-# credential of systemd is, reaches us by its group; of ours, nobody needs more than we do.
-# PostgreSQL has the same rule for its ssl_key_file.
+# Forbidden modes. If the file is ours, only we need it. If it is root's, such as a Kubernetes
+# Secret or a credential of systemd, we read it as members of its group. PostgreSQL has the
+# same rule for its ssl_key_file.
 _NOT_IN_OURS = stat.S_IRWXG | stat.S_IRWXO
 _NOT_IN_ROOTS = stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO
 
@@ -36,24 +36,22 @@ _NOT_IN_ROOTS = stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO
 def read_key(path: Path) -> bytes:
     """Return the 32 bytes of the key in the file at `path`.
 
-    A symbolic link is followed, since mounted secrets are often links; what is checked is
-    the file that was opened.  It has to be a regular one; if it belongs to us, closed to group
-    and others, and if it belongs to root, of mode 0640 at most.
+    Symbolic links are followed, since mounted secrets are often links; the checks are on the
+    file that was opened.  It must be a regular file.  If it belongs to us, group and others must
+    have no access; if it belongs to root, its mode must be 0640 at most.
 
     Raises:
-      OptionError: of the option key-file: there is no such file, it may not be used, or
-        it is no key. What is in it is never told.
+      OptionError: of the option key-file: the file does not exist, fails a check, or holds
+        no key. The message never shows its content.
     """
     given = str(path)
     try:
-        # Without O_NONBLOCK, a pipe that nobody writes to would be waited for.
+        # Without O_NONBLOCK, this would wait for a writer of a named pipe.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
     except FileNotFoundError:
         make = shlex.join(["cipherecho-aead", "new-key", given])
-        raise OptionError(
-            "key-file", given, f"a file that exists; this makes one: {make}"
-        ) from None
-    except (OSError, ValueError) as error:  # ValueError: there is a NUL in the path
+        raise OptionError("key-file", given, f"a file that exists; to make one: {make}") from None
+    except (OSError, ValueError) as error:  # ValueError: the path has a NUL
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise OptionError("key-file", given, f"a file that can be opened ({reason})") from None
     try:
@@ -63,7 +61,7 @@ def read_key(path: Path) -> bytes:
     finally:
         os.close(descriptor)
     key = _key_in(given, content)
-    # Last, so that only a key is ever said to need another mode.
+    # Last, so that the error about the mode is only for files with a key.
     _check_mode(given, status)
     return key
 
@@ -75,7 +73,7 @@ def _check_kind_and_owner(given: str, status: os.stat_result) -> None:
         )
     us = os.geteuid()
     if status.st_uid not in (us, 0):
-        # Whoever owns it chose the key, or can still learn it.
+        # Its owner chose the key, or can still read it.
         raise OptionError(
             "key-file",
             given,
@@ -98,7 +96,7 @@ def _key_in(given: str, content: bytes) -> bytes:
         "key-file",
         given,
         f"a file of {_DIGITS} hexadecimal digits and a line ending, and it holds {what}; "
-        "cipherecho-aead new-key makes a good one",
+        "cipherecho-aead new-key makes a valid one",
     )
 
 
@@ -108,13 +106,13 @@ def _check_mode(given: str, status: os.stat_result) -> None:
     if status.st_uid == os.geteuid():
         bad, expected, instead = (
             _NOT_IN_OURS,
-            "that is closed to group and others",
+            "without access for group and others",
             f"chmod 600 {path}",
         )
     else:
         bad, expected, instead = (
             _NOT_IN_ROOTS,
-            "of root that at most its group can read besides",
+            "of root that only its group can read too",
             f"chmod 640 {path}, or defaultMode: 0440 for a Kubernetes Secret",
         )
     if mode & bad:
@@ -126,12 +124,12 @@ def _check_mode(given: str, status: os.stat_result) -> None:
 
 
 def create_key(path: Path) -> None:
-    """Write a new random key to a new file at `path`, which we alone can read and write.
+    """Write a new random key to a new file at `path`, which only we can read and write.
 
     Raises:
-      FileExistsError: there is something at `path`, be it a link that leads nowhere; it
-        is left as it is.
-      OSError: the file can't be made or written; there is none then.
+      FileExistsError: something exists at `path`, even a link that leads nowhere; it stays as it
+        is.
+      OSError: the file can't be made or written; it doesn't exist then.
     """
     content = f"{secrets.token_hex(KEY_BYTES)}\n".encode()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -140,7 +138,7 @@ def create_key(path: Path) -> None:
             os.fchmod(descriptor, 0o600)  # a umask may have left less
             file.write(content)
             file.flush()
-            # Lines will be encrypted with it that nothing else opens.
+            # Nothing else will decrypt the lines that are encrypted with it.
             os.fsync(descriptor)
     except BaseException:
         with suppress(OSError):

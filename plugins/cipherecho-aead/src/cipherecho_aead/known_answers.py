@@ -9,7 +9,7 @@ __all__ = ["KNOWN_ANSWERS", "KNOWN_LINES", "KnownAnswer", "KnownLine"]
 
 @dataclass(frozen=True)
 class KnownAnswer:
-    """What an algorithm makes of `plaintext`; all in hexadecimal, `ciphertext` with the tag."""
+    """A published ciphertext; everything in hexadecimal, and `ciphertext` includes the tag."""
 
     algorithm: str
     key: str
@@ -22,7 +22,7 @@ class KnownAnswer:
 
 @dataclass(frozen=True)
 class KnownLine:
-    """A coded line that decrypts to `plaintext` with `key`, which is as in a key file."""
+    """A coded line that decrypts to `plaintext` with `key`, written as in a key file."""
 
     algorithm: str
     key: str

@@ -1,4 +1,4 @@
-"""``python -m cipherecho_wasm``: print the interface in WIT that a guest is built against."""
+"""``python -m cipherecho_wasm``: print the WIT interface to build a guest against."""
 
 import sys
 

@@ -1,9 +1,9 @@
 """Machine code that was compiled once, kept in a directory.
 
-It is run as it is, so nobody else may have been able to write it: the directory and the file
-have to be the user's own, writable by nobody else.  A file is named after all that its
-content depends on, Wasmtime's version among it, begins with the digest of the rest, and
-takes its place in one step.
+The code runs unchecked, so nobody else may be able to write it: the directory and the file must
+be the user's own, and writable by nobody else.  The name of a file is a digest of everything
+its content depends on, including Wasmtime's version.  The file begins with the digest
+of the rest, and appears in one step.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cipherecho_wasm.interface import adapter
 
 __all__ = ["keep", "kept", "key_of", "refusal"]
 
-# So many are kept, those that were used last. A small one has 60 kB, one with Python 40 MB.
+# How many are kept, by last use. A small one has 60 kB, one with Python 40 MB.
 _MOST_FILES = 16
 
 _OTHERS_CAN_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -30,8 +30,8 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def key_of(module: bytes, target: str) -> str:
-    """Return the name that the code of a module has, compiled for `target`."""
-    # Wasmtime itself looks whether code is for its version, its settings and this processor.
+    """Return the name of the machine code of a module, compiled for `target`."""
+    # Wasmtime itself checks that code is for its version, its settings and this processor.
     depends = "".join(f"{one}\n" for one in (version("wasmtime"), target, _adapter_digest()))
     return hashlib.sha256(depends.encode() + module).hexdigest()
 
@@ -42,7 +42,7 @@ def _adapter_digest() -> str:
 
 
 def refusal(directory: Path | None) -> str:
-    """Return why code can't be kept there, "" if it can."""
+    """Return why code can't be kept in `directory`, or "" if it can."""
     if directory is None:
         return "this user has no home"
     try:
@@ -50,14 +50,14 @@ def refusal(directory: Path | None) -> str:
     except OSError as error:
         return f"{directory}: {error.strerror}"
     if not stat.S_ISDIR(status.st_mode):
-        return f"{directory}: it is no directory"
+        return f"{directory}: it is not a directory"
     if not _is_ours(status):
-        return f"{directory} can be written by others, expected a directory of this user's alone"
+        return f"{directory} is writable by others, expected a directory of this user's alone"
     return ""
 
 
 def kept(directory: Path, key: str) -> bytes | None:
-    """Return the code that was kept by that name, None if there is none that can be trusted."""
+    """Return the code kept as `key`, or None if there is none that can be trusted."""
     if refusal(directory):
         return None
     try:
@@ -72,12 +72,12 @@ def kept(directory: Path, key: str) -> bytes | None:
         if hashlib.sha256(code).digest() != digest:
             return None
         with suppress(OSError):
-            os.utime(descriptor)  # it was used
+            os.utime(descriptor)  # the time of its last use
     return code
 
 
 def keep(directory: Path, key: str, code: bytes) -> None:
-    """Keep the code by that name, and no more than some that were used last.
+    """Keep the code as `key`, and remove all but the last used.
 
     Raises:
       OSError: it can't be written.

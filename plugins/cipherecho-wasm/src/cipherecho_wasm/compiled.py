@@ -1,6 +1,6 @@
 """Machine code for a module: from the cache, or from the compiler beside this process.
 
-Nothing of a stranger's module is read here, but its digest: not even as text.
+This process never parses a stranger's module, not even as text: it only takes its digest.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ __all__ = ["COMPILER", "NotCompiledError", "compiled"]
 log = logging.getLogger("cipherecho.wasm")
 
 COMPILER = ("cipherecho-wasm", "cipherecho_wasm.compiler:serve")
-"""As the package's entry point for the compiler says."""
+"""The package's entry point for the compiler."""
 
 
 class NotCompiledError(Exception):
-    """The module did not compile; the text is what was expected of it."""
+    """The module did not compile; the text says what was expected of it."""
 
 
 def compiled(module: bytes, bounds: CompileBounds) -> Component:
     """Return the component `module`, in binary or as text, joined with the adapter.
 
-    A cache that can't be used is a warning in the log, and costs the time to compile.
+    If the cache can't be used, the log has a warning, and the module is compiled each time.
 
     Raises:
-      WasmtimeError: `module` is no component, or not a valid one.
+      WasmtimeError: `module` is not a component, or not a valid one.
       NotCompiledError: compiling it takes more than `bounds`, or crashed.
     """
     try:
@@ -50,7 +50,7 @@ def compiled(module: bytes, bounds: CompileBounds) -> Component:
 
 
 def _asked_for(module: bytes, bounds: CompileBounds, *, afresh: bool = False) -> bytes:
-    """Return the code that the compiler answers with."""
+    """Return the code from the compiler."""
     request = Request(afresh, target(), bounds.time, bounds.memory_bytes, module)
     try:
         with companion(*COMPILER) as compiler:
@@ -58,13 +58,13 @@ def _asked_for(module: bytes, bounds: CompileBounds, *, afresh: bool = False) ->
             outcome, *rest = receive(compiler.answers) or [b"gone"]
     except OSError as error:
         raise NotCompiledError(
-            f"a process beside this one to compile it, and the system said: {error.strerror}"
+            f"a compiler in a process beside this one, and it can't be started: {error.strerror}"
         ) from error
     match outcome, *rest:
         case Outcome.CODE, code, problem:
             if problem:
                 log.warning(
-                    "compiled code is not kept, and will have to be made again: %(problem)s",
+                    "compiled code can't be kept, so it is compiled again next time: %(problem)s",
                     {"problem": problem.decode()},
                 )
             return code

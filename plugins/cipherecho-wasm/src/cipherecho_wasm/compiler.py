@@ -1,8 +1,8 @@
 """The compiler, in a process beside the server: a companion, see :mod:`cipherecho.companion`.
 
 A module comes from a stranger, and compiling 30 kB can take a minute and gigabytes.  So each
-is compiled in a process of its own, with bounds on its time and memory.  That one can open no
-file: it has the module in its memory and returns code.  This one alone writes the cache.
+module is compiled in a child process with bounds on its time and memory.  The child can't open
+files: it has the module in memory and returns code.  Only this process writes the cache.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cipherecho_wasm.messages import Outcome, Request, receive, send
 
 __all__ = ["serve"]
 
-# A process that does not get the processor all the time has so many times its seconds.
+# How many times its processor seconds a compilation may last, on a busy machine.
 _PATIENCE = 4
 
 _PIECE_BYTES = 1 << 20
@@ -37,9 +37,9 @@ _LONGEST_COMPLAINT = 10_000
 
 
 def serve(requests: IO[bytes], answers: IO[bytes], directory: Path | None) -> None:
-    """Answer requests until there are no more, with code from the cache if it has some."""
-    adapter_code()  # which can't be read where modules are compiled
-    with suppress(OSError):  # whoever asked is gone
+    """Answer requests until there are no more, from the cache if it has the code."""
+    adapter_code()  # read now: a child that compiles can't
+    with suppress(OSError):  # the server is gone
         while parts := receive(requests):
             send(answers, *_answer(Request.of(parts), directory, requests))
 
@@ -64,9 +64,9 @@ def _answer(request: Request, directory: Path | None, requests: IO[bytes]) -> Co
 
 
 def _compiled_apart(request: Request, requests: IO[bytes]) -> Collection[bytes]:
-    """Compile in a process of its own, and return what it answers or what became of it.
+    """Compile in a child process, and return its answer, or how it ended.
 
-    That is given up when whoever is behind `requests` is gone.
+    If the other end of `requests` is closed, the child is killed.
     """
     result, coded = os.pipe()
     complaints, complained = os.pipe()
@@ -81,7 +81,9 @@ def _compiled_apart(request: Request, requests: IO[bytes]) -> Collection[bytes]:
     deadline = time.monotonic() + _PATIENCE * request.seconds
     while reading and (left := deadline - time.monotonic()) > 0:
         ready, _, _ = select.select([*reading, requests.fileno()], [], [], left)
-        if requests.fileno() in ready:  # nobody asks for more before there is an answer
+        if (
+            requests.fileno() in ready
+        ):  # closed: the server waits for an answer before it sends more
             break
         for descriptor in ready:
             data = os.read(descriptor, _PIECE_BYTES)
@@ -91,7 +93,7 @@ def _compiled_apart(request: Request, requests: IO[bytes]) -> Collection[bytes]:
                 got[descriptor] += data
     for descriptor in got:
         os.close(descriptor)
-    os.kill(process, signal.SIGKILL)  # makes no difference if it has ended
+    os.kill(process, signal.SIGKILL)  # has no effect if it has ended
     _, status = os.waitpid(process, 0)
     if reading:
         return (Outcome.OUT_OF_TIME,)
@@ -101,7 +103,7 @@ def _compiled_apart(request: Request, requests: IO[bytes]) -> Collection[bytes]:
 
 
 def _became(status: int, complaint: str) -> Collection[bytes]:
-    """Return what the end of a process without an answer means."""
+    """Return what it means that a process ended without an answer."""
     number = os.waitstatus_to_exitcode(status)
     if number == -signal.SIGXCPU:
         return (Outcome.OUT_OF_TIME,)
@@ -114,7 +116,7 @@ def _became(status: int, complaint: str) -> Collection[bytes]:
 def _compile(request: Request, coded: int) -> NoReturn:
     """Write the answer to a request to a pipe, and end."""
     try:
-        os.set_blocking(2, False)  # a compiler that says much is not waited for
+        os.set_blocking(2, False)  # don't wait for the reader of its errors
         give_up_files()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_CPU, (request.seconds, request.seconds + 1))

@@ -1,4 +1,4 @@
-"""The cipher ``wasm``, whose options are those of a module and the module's own."""
+"""The cipher ``wasm``: options about a module, and the module's own options."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 def wasm(
     module: Annotated[Path, "the component, in binary or as text"],
-    sha256: Annotated[str | None, "the digest that it has to have"] = None,
+    sha256: Annotated[str | None, "the digest that the file must have"] = None,
     fuel: Annotated[
-        int, Range(1, 10**12), "instructions that a line may take, or each KiB of a long one"
+        int, Range(1, 10**12), "instructions that a line may take, or each KiB of a longer line"
     ] = Bounds.fuel,
-    memory: Annotated[int, Range(1, 4096), "MiB that each memory of it may have"] = Bounds.memory,
+    memory: Annotated[
+        int, Range(1, 4096), "MiB that each of its memories may have"
+    ] = Bounds.memory,
     time: Annotated[
         float, Range(0.01, 3600), "seconds that a call with at most 2048 lines may take"
     ] = Bounds.time,
@@ -36,9 +38,9 @@ def wasm(
         int, Range(64, 1_048_576), "MiB that compiling it may take"
     ] = CompileBounds.memory,
 ) -> Member:
-    """Runs a cipher that was compiled to WebAssembly, and can do nothing but compute.
+    """Runs a cipher that was compiled to WebAssembly, and can only compute.
 
-    A module takes options of its own; to see them: cipherecho ciphers wasm:module=FILE
+    A module has options of its own. To see them: cipherecho ciphers wasm:module=FILE
     """
     code = load(module, sha256, CompileBounds(compile_time, compile_memory))
     return Member(code, str(module), Bounds(fuel, memory, time))
@@ -51,7 +53,7 @@ class Member:
     """The factory of one module's cipher, described by the module.
 
     Raises:
-      OptionError: the module has a description that is no good, or could not be asked for it.
+      OptionError: the module's description is invalid, or asking for it failed.
     """
 
     def __init__(self, module: Module, path: str, bounds: Bounds) -> None:
@@ -62,7 +64,7 @@ class Member:
         try:
             described = Guest(module, bounds).describe()
         except GuestError as failure:
-            raise self._unusable(f"this one can't be asked what it is: {failure}") from None
+            raise self._unusable(f"this one fails to describe itself: {failure}") from None
         finally:
             clock().stop()
         self.__doc__ = described.help
@@ -78,7 +80,7 @@ class Member:
         """Return the cipher with these options.
 
         Raises:
-          OptionError: the module does not take one of them.
+          OptionError: the module refuses one of them.
         """
         options = {name.replace("_", "-"): text for name, text in given.items() if text is not None}
         kind = BothWays if self._inverts else OneWay
@@ -97,7 +99,7 @@ class Member:
     def _parameter(self, option: Any) -> inspect.Parameter:
         if not _NAME.fullmatch(option.name) or keyword.iskeyword(option.name):
             raise self._unusable(
-                f"this one has an option {option.name!r}, which is no name in small letters"
+                f"this one has an option {option.name!r}, expected a name in small letters"
             )
         return inspect.Parameter(
             option.name.replace("-", "_"),
@@ -107,11 +109,11 @@ class Member:
         )
 
     def _unusable(self, why: str) -> OptionError:
-        return OptionError("module", self._path, f"a module that can be used: {why}")
+        return OptionError("module", self._path, f"a usable module: {why}")
 
 
 class OneWay:
-    """A cipher that a module has, with its options; it can only encrypt."""
+    """A module's cipher, with its options; it can only encrypt."""
 
     slow = True
 
@@ -126,7 +128,7 @@ class OneWay:
 
 
 class BothWays(OneWay):
-    """A cipher that a module has, with its options."""
+    """A module's cipher, with its options, which can decrypt too."""
 
     def decryptor(self) -> Transform:
         """Return a transform in a guest of its own that decrypts."""

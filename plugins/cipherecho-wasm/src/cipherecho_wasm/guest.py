@@ -1,6 +1,6 @@
-"""One guest: a store and an instance of its own, and the transforms in it.
+"""One guest: a store, an instance, and the transforms in it.
 
-Whatever a guest does wrong ends it, and it alone, with one of the errors here.
+A guest that does something wrong ends with one of the errors here, and no other guest with it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ __all__ = [
     "Trapped",
 ]
 
-# What a guest may have besides, some times what any toolchain makes.
+# What else a guest may have: several times what any toolchain makes.
 _MOST_INSTANCES = 100
 _MOST_MEMORIES = 4
 _MOST_TABLES = 20
 _MOST_TABLE_ELEMENTS = 100_000
 
-# The form of what crosses, a digit before it; see the adapter.
+# The form of crossing text, as a digit before it; see the adapter.
 _PLAIN = 0
 _SOME_REJECTED = 1
 _HEXADECIMAL = 2
@@ -44,27 +44,27 @@ _NOTE_WIDTH = 200
 
 
 class GuestError(Exception):
-    """A guest did what ends it: the fault of its author."""
+    """A guest failed, and has ended: its author's fault."""
 
 
 class OutOfFuel(GuestError):  # noqa: N818 (clients see the name)
-    """It took more instructions than it may."""
+    """It took more instructions than allowed."""
 
 
 class OutOfTime(GuestError):  # noqa: N818
-    """It took more time than it may."""
+    """It took more time than allowed."""
 
 
 class OutOfMemory(GuestError):  # noqa: N818
-    """It needs more memory to begin with than it may have."""
+    """It needs more memory at the start than allowed."""
 
 
 class Trapped(GuestError):  # noqa: N818
-    """It did what WebAssembly does not allow, or gave up."""
+    """It did something that WebAssembly doesn't allow, or gave up."""
 
 
 class BadOption(Exception):  # noqa: N818 (not an error of the guest's)
-    """A guest does not take the value of an option."""
+    """A guest refuses the value of an option."""
 
     def __init__(self, name: str, expected: str) -> None:
         self.name = name
@@ -73,7 +73,7 @@ class BadOption(Exception):  # noqa: N818 (not an error of the guest's)
 
 
 class _CodeType:
-    """The type of the adapter's ``code``, as much as a call asks for."""
+    """The type of the adapter's ``code``: the parts that a call reads."""
 
     params = (("transform", U32()), ("text", String()))
     result = String()
@@ -82,8 +82,8 @@ class _CodeType:
 class Guest:
     """A fresh instance of a module.
 
-    It is used by one thread at a time.  Nothing has to be closed: it is gone with the last
-    that refers to it.
+    Only one thread may use it at a time.  It needs no closing: it goes with the last reference
+    to it.
 
     Raises:
       GuestError: it could not be set up within its bounds.
@@ -107,19 +107,19 @@ class Guest:
             bounds.fuel_to_begin, module.linker.instantiate, module.component
         )
         self._code = self._function("code")
-        # Each call asks for the function's type, which takes twice as long as all the rest.
+        # Each call reads the function's type, which takes twice as long as the rest of the call.
         self._code.type = lambda _: _CodeType  # type: ignore
 
     def describe(self) -> Any:
-        """Return what the cipher is, as the record of the interface."""
+        """Return the description of the cipher, the record of the interface."""
         return self._call("describe")
 
     def start(self, options: Mapping[str, str], *, decrypt: bool) -> GuestTransform:
         """Return a transform at the start of its state.
 
         Raises:
-          BadOption: the guest does not take one of `options`.
-          GuestError: it did not come to an end of it.
+          BadOption: the guest refuses one of `options`.
+          GuestError: the call failed.
         """
         started = self._call("start", list(options.items()), decrypt)
         if isinstance(started, int):
@@ -127,10 +127,10 @@ class Guest:
         raise BadOption(*started)
 
     def code(self, transform: int, text: bytes) -> tuple[bytes, dict[int, InputError]]:
-        """Return the code of whole lines, and why some have none; as a transform does.
+        """Return the code of whole lines, and why some were rejected, as a transform does.
 
         Raises:
-          GuestError: it did not come to an end of it, and is of no use any more.
+          GuestError: the call failed, and the guest can't be used again.
         """
         self._forget_dropped()
         fuel = self._bounds.fuel_for(text.count(b"\n"), len(text))
@@ -149,7 +149,7 @@ class Guest:
         return copied
 
     def drop(self, transform: int) -> None:
-        """Forget a transform, before the next call; at any time and in any thread."""
+        """Forget a transform at the next call; may be called at any time, in any thread."""
         self._dropped.append(transform)
 
     def _forget_dropped(self) -> None:
@@ -161,7 +161,7 @@ class Guest:
 
     def _function(self, name: str) -> Func:
         function: Func | None = self._instance.get_func(self._store, self._exports[name])
-        assert function is not None  # the module was asked for it
+        assert function is not None  # the module was checked for it
         return function
 
     def _run(self, fuel: int, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -174,7 +174,7 @@ class Guest:
         except WasmtimeError as failure:
             problem = str(failure)
             error = self._error(problem, fuel)
-            # Where in the module it was, for its author; the names are the module's.
+            # The place in the module, for its author; the names in it are the module's.
             shown = [printable(line, _NOTE_WIDTH) for line in problem.splitlines()]
             error.add_note("\n".join(shown[:_NOTE_LINES]))
             raise error from None
@@ -182,7 +182,7 @@ class Guest:
             self._clock.end()
 
     def _error(self, problem: str, fuel: int) -> GuestError:
-        """Return what the text that Wasmtime has for a failure means."""
+        """Return the error for Wasmtime's text about a failure."""
         if "all fuel consumed" in problem:
             return OutOfFuel(f"the module took more than the {fuel} instructions that it may")
         if "wasm trap: interrupt" in problem:
@@ -195,7 +195,7 @@ class Guest:
 
 
 class GuestTransform:
-    """A transform of the contract: codes lines, many at a time, by a guest."""
+    """A transform of the contract: a guest codes the lines, many at a time."""
 
     __slots__ = ("_guest", "_number")
 
@@ -204,14 +204,14 @@ class GuestTransform:
         self._number = number
 
     def __call__(self, body: bytes) -> bytes:
-        # With CRLF: a CR at the body's end would be taken for half of the ending.
+        # With CRLF, since a CR at the body's end would count as half of the ending.
         coded, rejections = self.block(body + b"\r\n")
         if rejections:
             raise rejections[0]
         return coded[:-2]
 
     def block(self, text: bytes) -> tuple[bytes, dict[int, InputError]]:
-        """Return the code of whole lines with their endings, and why some have none."""
+        """Return the code of whole lines with their endings, and why some were rejected."""
         return self._guest.code(self._number, text)
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:

@@ -1,6 +1,6 @@
 """The published interface between host and guest, in WIT, and its version.
 
-Nothing of WebAssembly is imported here.
+This module doesn't import Wasmtime.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from importlib.resources import files
 __all__ = ["INTERFACE", "adapter", "wit"]
 
 INTERFACE = "cipherecho:plugin/cipher@1.0.0"
-"""What a guest exports: package, interface and version."""
+"""A guest's export: package, interface and version."""
 
 
 def wit() -> str:
-    """Return the text of the interface, for a toolchain to build a guest against."""
+    """Return the text of the interface, which toolchains build guests against."""
     return (files(__package__) / "wit" / "cipher.wit").read_text(encoding="utf-8")
 
 

@@ -16,15 +16,15 @@ _COMPONENT_SECTION = 4
 
 
 def joined(guest: bytes) -> bytes:
-    """Return the adapter with `guest`, in binary or as text, in the place of its first component.
+    """Return the adapter with `guest`, in binary or as text, as its first component.
 
     Raises:
-      WasmtimeError: it is text that makes no sense.
+      WasmtimeError: `guest` is text that can't be parsed.
     """
     if not guest.startswith(_MAGIC):
         guest = bytes(wat2wasm(guest))
     whole = adapter_code()
-    # The preamble, the section's number, its size in one byte, and that of nothing.
+    # The preamble, the section's number, its size in one byte, and an empty component.
     size = whole[_PREAMBLE_BYTES + 1]
     after = _PREAMBLE_BYTES + 2 + size
     return (

@@ -1,7 +1,7 @@
-"""Wasmtime, set up so that whatever runs in it can be stopped.
+"""Wasmtime, set up so that everything that runs in it can be stopped.
 
-One engine for the process: what is compiled for it can be shared by all.  Nothing is
-compiled in it, since that is done beside the process, but it has the compiler's settings.
+The process has one engine, so that all guests share compiled code.  Modules are compiled
+beside the process, by an engine with the same settings.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ __all__ = ["Clock", "Target", "clock", "engine", "new_engine", "target"]
 
 log = logging.getLogger("cipherecho.wasm")
 
-# How exact a bound on time is. Each tick costs a few microseconds while guests run.
+# The precision of a bound on time. Each tick costs a few microseconds while guests run.
 _TICK_SECONDS = 0.01
 
-# No toolchain for guests asks for these. Turned off, their part of Wasmtime is out of reach.
+# No toolchain for guests needs these features. Turned off, guests can't reach their code.
 _NOT_NEEDED = (
     "wasm_exceptions",
     "wasm_function_references",
@@ -36,7 +36,7 @@ _NOT_NEEDED = (
     "wasm_threads",
 )
 
-# The thread ends when no guest ran for so many ticks, so that an idle server sleeps.
+# The thread ends after this many ticks without a running guest, so that an idle server sleeps.
 _QUIET_TICKS = 100
 
 
@@ -48,17 +48,17 @@ class Target(StrEnum):
     INTERPRETER = (
         f"pulley{64 if sys.maxsize > 2**32 else 32}{'be' if sys.byteorder == 'big' else ''}"
     )
-    """Wasmtime's interpreter, Pulley, which needs no memory that can be executed."""
+    """Wasmtime's interpreter, Pulley, which needs no executable memory."""
 
 
 @cache
 def target() -> Target:
-    """Return what code is run by in this process: by its processor, if the system allows it."""
+    """Return the target for this process: its processor, if the system allows new machine code."""
     if _can_execute_new_code():
         return Target.NATIVE
     log.warning(
-        "modules are interpreted and take some 30 times as long, since this process may not have "
-        "new code executed (MemoryDenyWriteExecute= of its unit?)"
+        "modules are interpreted, which takes about 30 times as long, since this process may not "
+        "execute new code (MemoryDenyWriteExecute= of its unit?)"
     )
     return Target.INTERPRETER
 
@@ -71,7 +71,7 @@ def _can_execute_new_code() -> bool:
             ctypes.c_size_t(mmap.PAGESIZE),
             mmap.PROT_READ | mmap.PROT_EXEC,
         )
-        del start  # or the page could not be given back
+        del start  # otherwise the page could not be unmapped
     return allowed == 0
 
 
@@ -102,7 +102,7 @@ def clock() -> Clock:
 
 
 class Clock:
-    """Ticks while guests run, so that those that take too long are stopped."""
+    """Ticks while guests run, so that Wasmtime can stop those that take too long."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -111,11 +111,11 @@ class Clock:
         self._thread: threading.Thread | None = None
 
     def ticks(self, seconds: float) -> int:
-        """Return after how many ticks at least so many seconds have gone by."""
+        """Return the number of ticks after which at least `seconds` have passed."""
         return math.ceil(seconds / _TICK_SECONDS) + 1
 
     def start(self) -> None:
-        """Tick, until each start has had its :meth:`end`."""
+        """Tick until :meth:`end` was called as often as this."""
         with self._lock:
             self._running += 1
             if self._thread is None:
@@ -123,12 +123,12 @@ class Clock:
                 self._thread.start()
 
     def end(self) -> None:
-        """Say that what ticking was started for is over."""
+        """End what :meth:`start` began."""
         with self._lock:
             self._running -= 1
 
     def stop(self) -> None:
-        """Have no thread, until a guest runs again; for a process that confines its threads."""
+        """End the thread until a guest runs again; for a process that confines its threads."""
         with self._lock:
             thread, self._thread = self._thread, None
         if thread is not None:

@@ -1,4 +1,4 @@
-"""What the compiler is asked and what it answers: parts, each with its length before it."""
+"""Requests to the compiler and its answers: parts, each preceded by its length."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Outcome:
     """The first part of an answer."""
 
     CODE = b"code"
-    """The code follows, and why it is not kept, "" if it is."""
+    """The code follows, and why it can't be kept, or ""."""
     REFUSED = b"refused"
-    """What Wasmtime says is wrong with the module follows."""
+    """Wasmtime's complaint about the module follows."""
     OUT_OF_TIME = b"out of time"
     OUT_OF_MEMORY = b"out of memory"
     FAILED = b"failed"
@@ -29,10 +29,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be compiled, and within which bounds."""
+    """A module to compile, and the bounds on compiling it."""
 
     afresh: bool
-    """Whether what is in the cache is of no use."""
+    """Whether to ignore the cache."""
     target: Target
     seconds: int
     """Of processor time."""
@@ -48,17 +48,17 @@ class Request:
 
     @classmethod
     def of(cls, parts: Collection[bytes]) -> Self:
-        """Return the request that a message is."""
+        """Return the request in a message."""
         *words, module = parts
         afresh, target, seconds, memory = (word.decode() for word in words)
         return cls(bool(int(afresh)), Target(target), int(seconds), int(memory), module)
 
 
 def send(to: IO[bytes], *parts: bytes) -> None:
-    """Write a message of these parts.
+    """Write a message with these parts.
 
     Raises:
-      OSError: nobody reads it any more.
+      OSError: the reader is gone.
     """
     for part in (b"%d" % len(parts), *parts):
         to.write(_LENGTH.pack(len(part)))
@@ -67,7 +67,7 @@ def send(to: IO[bytes], *parts: bytes) -> None:
 
 
 def receive(source: IO[bytes]) -> list[bytes]:
-    """Return the parts of the next message; none if there is no other, or not all of it."""
+    """Return the parts of the next message; none at the end, or if it is incomplete."""
     try:
         return [_part(source) for _ in range(int(_part(source)))]
     except EOFError:

@@ -22,11 +22,11 @@ __all__ = ["Module", "load"]
 
 @dataclass(frozen=True)
 class Module:
-    """A guest's code, joined with the adapter and compiled; shared by all of its instances."""
+    """A guest's code, joined with the adapter and compiled; all its instances share it."""
 
     component: Component
     linker: Linker
-    """Has nothing in it, so there is nothing that a guest could be given."""
+    """Empty, so that a guest gets nothing from the host."""
     exports: Mapping[str, ExportIndex]
     """The adapter's functions, and the guest's ``describe``."""
 
@@ -38,13 +38,11 @@ def load(
 ) -> Module:
     """Return the guest in the file `path`.
 
-    The file is a component, in binary or as text.  Its digest is looked at before anything
-    else is done with it.
+    The file is a component, in binary or as text.  Its digest is checked first.
 
     Raises:
-      OptionError: there is no such file, its digest is another one than `sha256`, it is
-        no component that exports the interface and imports nothing, or compiling it takes
-        more than `bounds`.
+      OptionError: the file doesn't exist, its digest isn't `sha256`, it isn't a component that
+        exports the interface and imports nothing, or compiling it takes more than `bounds`.
     """
     try:
         content = path.read_bytes()
@@ -84,11 +82,11 @@ def _check_digest(content: bytes, sha256: str) -> None:
 
 
 def _reason(problem: str, content: bytes) -> str:
-    """Return in one line what is wrong with a module, from what Wasmtime says of it."""
+    """Return in one line what is wrong with a module, from Wasmtime's complaint."""
     imported = re.search(r"missing import named `([^`]*)`", problem)
     if imported:
         return (
-            f"this one imports {imported[1]}, and a cipher can import nothing; build it without "
+            f"this one imports {imported[1]}, but a cipher can't import anything; build it without "
             "(componentize-py --stub-wasi, componentize-qjs --stub-wasi)"
         )
     if f"no export named `{INTERFACE}`" in problem:
@@ -96,11 +94,11 @@ def _reason(problem: str, content: bytes) -> str:
         other = re.search(re.escape(package) + rb"@[0-9A-Za-z.+-]+", content)
         exported = f"this one has {other[0].decode()}" if other else "this one does not"
         return (
-            f"it has to export {INTERFACE}, and {exported}; build it against what "
-            "python -m cipherecho_wasm prints"
+            f"it must export {INTERFACE}, and {exported}; build it against the output of "
+            "python -m cipherecho_wasm"
         )
     if "expected a version header for a component" in problem:
-        return "this is a core module; make a component of it (wasm-tools component new)"
+        return "this is a core module; turn it into a component (wasm-tools component new)"
     causes = problem.partition("Caused by:")[2].split("\n") if "Caused by:" in problem else []
     lines = [line.strip() for line in causes or problem.split("\n")]
     return " ".join(filter(None, lines))[:300] or "it is not one"
