@@ -1,11 +1,11 @@
-"""What all connections together hold in memory, and a bound on it.
+"""A limit on the memory that all connections hold together.
 
-A connection holds what was received and is not answered, such as a line without its end, and
-what was answered and is not taken.  Each has bounds of its own for that; a thousand times those
-is more than a machine may have.  So what they hold is added up for the whole process, and
-beyond a bound those who hold most have to go.
+A connection holds received data that is not answered yet, such as an unfinished line, and replies
+that the client hasn't read.  Each connection has its own limits, but a thousand times those is more
+than a machine may have.  So the sizes are added up for the whole process, and beyond a limit, the
+connections that hold most are closed.
 
-Stands below connections, and knows them by what they are asked here.
+This stands below connections, and knows only the interface that it declares.
 """
 
 from __future__ import annotations
@@ -19,60 +19,61 @@ from cipherecho.settings.process import ProcessSettings
 __all__ = ["SMALL_BYTES", "Buffers", "least_buffered"]
 
 SMALL_BYTES = 1024
-"""Who holds no more than this is not counted: it is a part of what a connection costs anyway.
-Nearly all clients send whole lines, or what fits into this, and take their replies, so
-counting costs them nothing."""
+"""A connection that holds no more than this is not counted, since every connection needs as much
+anyway.  Nearly all clients send whole lines, or fit into this, and read their replies, so counting
+costs them nothing."""
 
-# A line takes its own length before it ends; then its echo and its code are beside it.
+# An unfinished line needs its own length; later, its echo and its ciphertext are added.
 _LINES_PER_LINE = 4
 
-# Of those whose size is nearly the same, so many are compared.
+# How many connections of nearly the same size are compared.
 _MOST_COMPARED = 64
 
 T = TypeVar("T")
 
 
 def least_buffered(max_line: int) -> int:
-    """Return what the bound has to be at the least for one client to have one line answered."""
+    """Return the smallest limit with which one client can get one line answered."""
     return _LINES_PER_LINE * max_line
 
 
 class Holder(Protocol):
-    """What is asked of a connection."""
+    """The interface of a connection."""
 
     counted: int
-    """How many bytes it was counted with; 0 at first. Set by :meth:`Buffers.count` alone."""
+    """The size that it was counted with, in bytes; 0 at first.  Only :meth:`Buffers.count` sets
+    it."""
 
     @property
     def source(self) -> Hashable:
-        """Where it comes from."""
+        """The source of its client."""
         ...
 
     def dismiss(self) -> None:
-        """Let go of all that it holds, and end soon; does not wait, and raises nothing."""
+        """Release all that it holds, and end soon; this doesn't block or raise."""
         ...
 
 
 class Buffers:
-    """Adds up what connections hold, and dismisses those that hold most beyond a bound.
+    """Adds up what connections hold, and dismisses the largest ones beyond a limit.
 
-    Counting and dismissing are two things, so that nobody is dismissed in the middle of
-    something: whoever counts has to call :meth:`relieve` when it is done with that.
+    Counting dismisses nobody, since a connection may be in the middle of something.  After
+    counting, the caller has to call :meth:`relieve`.
 
     Args:
-      most: the bound in bytes, inclusive.
+      most: the limit in bytes, inclusive.
     """
 
     def __init__(self, most: int = ProcessSettings.max_buffered) -> None:
         self.most = most
         self.bytes = 0
-        """How many there are now."""
+        """How many bytes are held now."""
         self._sources: _Ranking[_Source] = _Ranking()
         self._by_name: dict[Hashable, _Source] = {}
         self._source_of: dict[Holder, _Source] = {}
 
     def count(self, holder: Holder, size: int) -> None:
-        """Count that a connection holds `size` bytes now."""
+        """Record that a connection holds `size` bytes now."""
         before = holder.counted
         if size == before:
             return
@@ -93,10 +94,10 @@ class Buffers:
                 del self._by_name[source.name]
 
     def relieve(self) -> None:
-        """Dismiss connections until the bound is kept.
+        """Dismiss connections until the limit is kept.
 
-        Each time that is the one that holds most of the source that holds most.  Where there are
-        many that hold nearly as much, it may be one that holds an eighth less.
+        Each time, the source that holds most loses the connection that holds most.  If many hold
+        nearly as much, it may be one that holds up to an eighth less.
         """
         while self.bytes > self.most:
             holder = self._sources.largest().holders.largest()
@@ -116,10 +117,10 @@ class _Source:
 
 
 class _Ranking(Generic[T]):
-    """Things by their sizes, so that one of the largest is found without a look at all.
+    """Objects ranked by size, which finds one of the largest without looking at all.
 
-    There may be thousands, each a little larger with every receive, and one may have to go with
-    every receive: a heap would have to be mended each time.
+    There may be thousands.  Every receive changes one's size, and may have to remove one; a heap
+    would have to be repaired each time.
     """
 
     __slots__ = ("_classes",)
@@ -128,7 +129,7 @@ class _Ranking(Generic[T]):
         self._classes: dict[int, dict[T, int]] = {}
 
     def move(self, one: T, before: int, after: int) -> None:
-        """Give a thing another size; without a size, 0, it is not among them."""
+        """Change the size of an object; size 0 means that it isn't here."""
         old, new = _class_of(before), _class_of(after)
         if before and (old != new or not after):
             in_class = self._classes[old]
@@ -139,16 +140,16 @@ class _Ranking(Generic[T]):
             self._classes.setdefault(new, {})[one] = after
 
     def largest(self) -> T:
-        """Return the largest; of many in one class, that of those that came first."""
+        """Return the largest object; if its class has many, the largest of the first ones."""
         in_class = self._classes[max(self._classes)]
         return max(islice(in_class.items(), _MOST_COMPARED), key=lambda item: item[1])[0]
 
 
 def _class_of(size: int) -> int:
-    """Return the class of a size: those in one differ by an eighth at the most.
+    """Return the class of a size; sizes in one class differ by an eighth at most.
 
     >>> [_class_of(size) for size in (1, 15, 65_535, 65_536, 73_727, 73_728)]
     [1, 15, 207, 216, 216, 217]
     """
-    shift = max(0, size.bit_length() - 4)  # the leading four bits, and how many follow
+    shift = max(0, size.bit_length() - 4)  # the leading four bits, and the number of the others
     return shift << 4 | size >> shift

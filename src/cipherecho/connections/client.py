@@ -1,4 +1,4 @@
-"""A client that was accepted, and what it holds of the server until it is closed."""
+"""An accepted client, and the resources of the server that it holds until it is closed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["Client"]
 class Client:
     """One client, from the moment it is accepted.
 
-    However it comes to its end, :meth:`close` gives back all that it holds, once.
+    In every case, :meth:`close` gives back what the client holds, exactly once.
 
     Args:
-      socket: its connection; may block or not, and is closed by :meth:`close`.
-      address: as `accept` gives it, or the PROXY header that it began with.
-      give_back: called once, when it is closed, with the client itself.
+      socket: its connection, blocking or not; :meth:`close` closes it.
+      address: from `accept`, or from the PROXY header.
+      give_back: called once with the client itself, when it is closed.
     """
 
     # There may be many thousands, most of them idle.
@@ -38,16 +38,16 @@ class Client:
         self.address = address
         self._give_back: Callable[[Client], None] | None = give_back
         self.is_admitted = False
-        """Whether it is counted among those that are served."""
+        """Whether it counts as served."""
         self.is_being_refused = False
-        """Whether it is counted among those that are told why they are not served."""
+        """Whether it counts as one of the refused clients that get an error line."""
         self.is_served = False
-        """Whether it has a connection, which whoever drives that ends with it."""
+        """Whether it has a connection; the driver of that closes both."""
         self.is_counted = False
-        """Whether the metrics know why it was refused."""
+        """Whether the metrics have counted its refusal."""
 
     def close(self) -> None:
-        """Close the socket and give back what the client holds; at the second call, nothing."""
+        """Close the socket and give back what the client holds; a second call does nothing."""
         give_back, self._give_back = self._give_back, None
         if give_back is None:
             return

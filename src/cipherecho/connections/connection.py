@@ -1,8 +1,8 @@
-"""One client's connection: its state, whichever driver serves it.
+"""The state of one client's connection, whichever driver serves it.
 
-A :mod:`~cipherecho.connections.connection_task` of its own drives a connection, or the
-:mod:`~cipherecho.connections.express_lane` does, together with all others that are quiet.
-The drivers hand the connection over to each other as the objects in here.
+Either a :mod:`~cipherecho.connections.connection_task` drives one connection, or the
+:mod:`~cipherecho.connections.express_lane` drives all quiet ones together.  The drivers pass a
+connection to each other as an object of this module.
 """
 
 from __future__ import annotations
@@ -38,29 +38,29 @@ _CLOSED = (
 
 
 def why_broken(error: BaseException | None) -> Ended:
-    """Return why a connection ended on which receiving or sending failed."""
+    """Return why a connection ended, after receiving or sending failed."""
     return Ended.TLS_ERROR if isinstance(error, SSLError) else Ended.RESET
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What all connections of a server have in common."""
+    """What all connections of a server share."""
 
     limits: Limits
     detector: SlowCipherDetector
-    """How quick their cipher is."""
+    """Measures how slow the cipher is."""
     workers: Workers
-    """The worker threads that they share, for a cipher that is slow."""
+    """The worker threads for a slow cipher."""
     report: Callable[[BaseException], None]
-    """Called with what a faulty cipher raised."""
+    """Called with the exception of a faulty cipher."""
     counters: Counters = field(default_factory=Counters)
-    """Where they are counted when they end."""
+    """Counts connections when they end."""
     log_empty: bool = False
-    """Whether there is a record of one on which no byte went either way."""
+    """Whether to log the end of a connection without a byte in either direction."""
     buffers: Buffers = field(default_factory=Buffers)
-    """What they hold in memory is counted there, with what those of other servers do."""
+    """Counts the memory that connections hold; several servers may share it."""
     dismiss: Callable[[Any], None] = lambda connection: None
-    """Called with one that is dismissed, for whoever drives it to end it; raises nothing."""
+    """Called with a dismissed connection, so that its driver ends it; doesn't raise."""
     turns: Turns = field(default_factory=Turns)
     """When their tasks may code in the event loop."""
 
@@ -156,18 +156,18 @@ class Connection:
 
     @property
     def source(self) -> Hashable:
-        """Where the client comes from; all those on Unix sockets come from one place."""
+        """The source of the client; all clients on Unix sockets have the same."""
         return source_named(self.peer)
 
     @property
     def held(self) -> int:
-        """How much memory is taken by what is not answered or not taken, in bytes."""
+        """How much memory unanswered data and unread replies take, in bytes."""
         return self.session.held + len(self.reply)
 
     def count_held(self, data: bytes = b"") -> None:
-        """Count what it holds now; `data` was received too, and the session has not got it.
+        """Count what it holds now, including `data`, which the session hasn't got yet.
 
-        Somebody may have to be dismissed then: :meth:`Buffers.relieve`.
+        The caller has to call :meth:`Buffers.relieve` afterwards.
         """
         if self.is_dismissed or self._has_ended:
             return
@@ -175,44 +175,44 @@ class Connection:
         self.terms.buffers.count(self, held if held > SMALL_BYTES else 0)
 
     def keep_bound(self, data: bytes = b"") -> None:
-        """Count as above, and dismiss who has to go; that may be this connection."""
+        """Count what it holds, and dismiss the largest connections; this may be one of them."""
         self.count_held(data)
         buffers = self.terms.buffers
         if buffers.bytes > buffers.most:
             buffers.relieve()
 
     def dismiss(self) -> None:
-        """Have it end, as all together hold too much and it the most; what it holds is lost.
+        """Make it end, since it holds most of too much memory; what it holds is lost.
 
-        The session may be a worker thread's, and is left alone.
+        This doesn't touch the session, which a worker thread may be using.
         """
         self.is_dismissed = True
         self.reply = b""
         self.terms.dismiss(self)
 
     def dismissal(self) -> bytes:
-        """Return what a client is told that was dismissed."""
+        """Return the error line for a dismissed client."""
         return error_line(
             f"all clients together hold more than {self.terms.buffers.most} bytes in lines without "
             "an end and replies that are not taken, and you hold most; closing the connection"
         )
 
     def add_to(self, traffic: Traffic) -> None:
-        """Add what went through so far."""
+        """Add its traffic so far to `traffic`."""
         session = self.session
         traffic.add(session.lines, session.rejected, self.received, self.sent)
 
     def count_end(self, reason: Ended) -> float | None:
-        """Count that the connection ended and why, and return for how long it was open.
+        """Count the end of the connection, and return how long it was open.
 
-        The second time, nothing is counted, and None is returned.
+        A second call counts nothing, and returns None.
         """
         if self._has_ended:
             return None
         self._has_ended = True
         counters = self.terms.counters
         counters.closed[reason] += 1
-        # Of the application nothing went either way, be there TLS or not.
+        # TLS's own bytes don't count.
         counters.empty += not self.received and not self.sent
         seconds = trio.current_time() - self._started
         counters.seconds += seconds
@@ -220,10 +220,9 @@ class Connection:
         return seconds
 
     def end(self, reason: Ended) -> None:
-        """Count and log that the connection ended and why, and report a cipher's failure.
+        """Count and log the end of the connection, and report a cipher's failure.
 
-        An empty one is not logged, unless that is asked for: those are mostly of a load balancer
-        that looks whether somebody is there.
+        An empty connection isn't logged by default: most are health checks of a load balancer.
         """
         seconds = self.count_end(reason)
         if seconds is None:
@@ -255,7 +254,7 @@ class SocketConnection(Connection):
 
     Args:
       session, terms, peer: as for every connection.
-      client: whose it is; :meth:`close` closes it.
+      client: its client; :meth:`close` closes it.
     """
 
     __slots__ = ("client", "socket")
@@ -267,12 +266,12 @@ class SocketConnection(Connection):
 
     @property
     def held(self) -> int:
-        """How much memory is taken by what is not answered or not taken, in bytes."""
+        """How much memory unanswered data and unread replies take, in bytes."""
         held = super().held
         return held + self.socket.held(held) if isinstance(self.socket, TlsSocket) else held
 
     def close(self) -> None:
-        """Close the socket and give back all that is held, when the connection has ended."""
+        """Close the socket and give back all resources, after the connection has ended."""
         try:
             if self.counted:
                 self.terms.buffers.count(self, 0)

@@ -1,4 +1,4 @@
-"""What a server has done so far and does now, in numbers that cost nothing per line."""
+"""Counters of what a server does and has done; they cost nothing per line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Refused(StrEnum):
 
 
 class Ended(StrEnum):
-    """Why a connection that was served has ended, for the log and the metrics."""
+    """Why a served connection ended, for the log and the metrics."""
 
     END_OF_INPUT = "end of input"
     LINE_TOO_LONG = "line too long"
@@ -46,19 +46,19 @@ class Ended(StrEnum):
 
 @dataclass
 class Traffic:
-    """What went through connections."""
+    """The lines and bytes that went through connections."""
 
     lines: int = 0
-    """Lines that were answered, the rejected ones included."""
+    """Answered lines, including rejected ones."""
     rejected: int = 0
     """Lines that the cipher rejected."""
     received: int = 0
-    """Bytes from clients, without those of TLS."""
+    """Bytes from clients, without TLS's own."""
     sent: int = 0
-    """Bytes to clients, without those of TLS."""
+    """Bytes to clients, without TLS's own."""
 
     def add(self, lines: int, rejected: int, received: int, sent: int) -> None:
-        """Count what went through one connection."""
+        """Add the traffic of one connection."""
         self.lines += lines
         self.rejected += rejected
         self.received += received
@@ -66,7 +66,7 @@ class Traffic:
 
 
 class _Connection(Protocol):
-    """What is asked of a connection that is open."""
+    """The interface of an open connection."""
 
     def add_to(self, traffic: Traffic) -> None: ...
 
@@ -74,37 +74,37 @@ class _Connection(Protocol):
 class Counters:
     """Counts what happens to the connections of one server.
 
-    All but :attr:`serving` and :attr:`most` only grow.  Connections bring their traffic when
-    they end; what went through those that are open is summed up when somebody asks.
+    All counters but :attr:`serving` and :attr:`most` only grow.  A connection adds its traffic when
+    it ends; :meth:`traffic` adds that of open connections.
     """
 
     def __init__(self) -> None:
         self.serving = 0
         """Connections that are open now."""
         self.most = inf
-        """How many may be open at once, as far as descriptors allow; set by the server."""
+        """How many may be open at once, limited by the descriptors; the server sets it."""
         self.accepted = 0
-        """Connections that were accepted, also those refused after that."""
-        # Each reason is told as 0 before its first time: what grows from nothing has no rate.
+        """Accepted connections, including those that were refused later."""
+        # Each reason begins at 0: the rate of a series that didn't exist before is unknown.
         self.refused = dict.fromkeys(Refused, 0)
-        """Connections that were refused before their first line, by why."""
+        """Connections that were refused before their first line, by reason."""
         self.closed = dict.fromkeys(Ended, 0)
-        """Connections that were served and have ended, by why."""
+        """Served connections that ended, by reason."""
         self.empty = 0
-        """Those of them on which no byte went either way."""
+        """Served connections that ended without a byte in either direction."""
         self.workers_written_off = 0
-        """Worker threads that still code lines whose time was up."""
+        """Worker threads that still work on lines that timed out."""
         self.no_worker_left = False
-        """Whether those are all that there may be."""
+        """Whether all possible workers are written off."""
         self.seconds = 0.0
-        """How long those were open, together."""
+        """The total time that ended connections were open."""
         self.ended = Traffic()
-        """What went through those."""
+        """The traffic of ended connections."""
         self.open: Callable[[], Iterable[_Connection]] = tuple
-        """Returns the connections that are open; set by the server."""
+        """Returns the open connections; the server sets it."""
 
     def traffic(self) -> Traffic:
-        """Return what went through all connections up to now, the open ones included."""
+        """Return the traffic of all connections until now, including open ones."""
         total = Traffic(self.ended.lines, self.ended.rejected, self.ended.received, self.ended.sent)
         for connection in self.open():
             connection.add_to(total)

@@ -1,4 +1,4 @@
-"""Records of what can happen over and over, told so that nobody can fill a log with it."""
+"""Rate-limited logging, so that clients can't flood the log."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ log = logging.getLogger("cipherecho")
 
 _SECONDS_BETWEEN_RECORDS = 1.0
 
-# So many tracebacks are written in all, whatever code a plugin makes while it runs.
+# The most tracebacks in all, even if a plugin generates code while it runs.
 _MOST_KNOWN = 1000
 
 _MORE = " (%(untold)d times more since the last such record)"
 
 
 class LogThrottle:
-    """Warns at most once in a while of what strangers can bring about at will."""
+    """Limits warnings that clients can cause at will."""
 
     def __init__(self) -> None:
         self._next = -inf
         self._untold = 0
 
     def warn(self, message: str, fields: Mapping[str, object] | None = None) -> None:
-        """Log a warning, or count it for the next one if there was one a moment ago.
+        """Log a warning, or only count it if there was one within the last second.
 
-        `message` is a template for `fields`, as in ``"full: %(most)d are served"``; the
-        record has them, and ``untold``, how many warnings were only counted.
+        `message` is a template for `fields`, as in ``"full: %(most)d are served"``.  The record has
+        the fields, and ``untold``, the number of warnings that were only counted.
         """
         now = trio.current_time()
         if now < self._next:
@@ -47,12 +47,12 @@ class LogThrottle:
 
 
 class FailureLog:
-    """Logs failures that must not be, each with its traceback once.
+    """Logs failures that are bugs, each with its traceback once.
 
     Args:
-      first: the message for one that is new.
-      again: that for one that came from the same place before, which is logged seldom and in
-        short.
+      first: the message for a new failure.
+      again: the message for a failure that was at the same place before.  It is rate-limited, and
+        has no traceback.
     """
 
     def __init__(self, first: str, again: str) -> None:
@@ -62,7 +62,7 @@ class FailureLog:
         self._seldom = LogThrottle()
 
     def report(self, failure: BaseException, fields: Mapping[str, object] | None = None) -> None:
-        """Log what was raised; the messages are templates for `fields`."""
+        """Log an exception; the messages are templates for `fields`."""
         file, line = "", 0
         for frame, number in traceback.walk_tb(failure.__traceback__):
             file, line = frame.f_code.co_filename, number

@@ -1,4 +1,4 @@
-"""Takes the clients that wait at a listening socket, and goes on whatever goes wrong."""
+"""Accepts the clients of a listening socket, whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ __all__ = ["Acceptor"]
 
 log = logging.getLogger("cipherecho")
 
-# So many clients are accepted between two turns of the program's other tasks, which
-# takes a millisecond.
+# How many clients are accepted before the program's other tasks have a turn; they take a
+# millisecond.
 _MOST_ACCEPTED_AT_ONCE = 64
 
-# When accepting fails, as when the system has no descriptors left, it is tried again after so long.
+# How long to wait after accepting failed, for example without descriptors.
 _RETRY_SECONDS = 0.25
 
-# What `accept` says of a connection that broke while it waited to be accepted: Linux passes
-# on the network's errors, and accept(2) lists these to be taken like that.
+# The errors of `accept` for a connection that broke in the backlog: Linux passes on network errors,
+# and accept(2) lists them.
 _BROKEN_IN_BACKLOG = {
     getattr(errno, name)
     for name in (
@@ -50,16 +50,16 @@ _BROKEN_IN_BACKLOG = {
 class Acceptor:
     """Accepts the clients of one listening socket.
 
-    It does so through a socket of its own, which :meth:`close` closes: one of Trio's would cost a
-    turn of its scheduler for each client.
+    It uses a second socket, which :meth:`close` closes: one of Trio's would cost a turn of the
+    scheduler for each client.
 
     Args:
-      listening: where clients connect.
-      greet: called with each client's socket and address, and takes it over.  If it raises, the
-        socket is closed here, and that counts as a failure to accept.
-      failed: called with why nobody could be accepted, to log it.
-      admission: says when there is no place for one more client; there always is if None.
-      lane: waits for clients together with those that it serves; this waits itself if None.
+      listening: where clients connect.  greet: takes over each client, called with its socket and
+      address.  If it raises, accepting has
+        failed, and the socket is closed.
+      failed: called with the reason when accepting fails, to log it.
+      admission: says whether there is a place for one more client; without it, there always is.
+      lane: waits for clients together with its connections; without it, this waits itself.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class Acceptor:
         self._socket = accepting_socket(listening.socket)
 
     def close(self) -> None:
-        """Accept nobody any more; the listening socket stays open."""
+        """Stop accepting; the listening socket stays open."""
         self._socket.close()
 
-    # Ctrl-C is meant for the program, and arrives elsewhere; what looks like it in what is done
-    # for clients is a plugin's.
+    # Ctrl-C is handled elsewhere. A KeyboardInterrupt while a client is handled comes from a
+    # plugin.
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Accept clients until cancelled; if that fails, warn and try again."""
@@ -92,7 +92,7 @@ class Acceptor:
 
     @trio.lowlevel.enable_ki_protection
     async def accept_last(self, until: float) -> None:
-        """Accept those who wait, and return at `until`, by Trio's clock, if more keep coming."""
+        """Accept waiting clients, until none waits or until `until`, by Trio's clock."""
         self._lane = None
         try:
             while is_readable(self._socket) and trio.current_time() < until:
@@ -105,7 +105,7 @@ class Acceptor:
 
     @trio.lowlevel.enable_ki_protection
     async def _accept(self) -> None:
-        """Accept whoever waits or comes next; if that fails, warn and wait a little."""
+        """Wait for clients and accept them; if that fails, warn and wait a little."""
         try:
             if self._admission is not None:
                 await self._admission.wait_for_place()
@@ -122,7 +122,7 @@ class Acceptor:
 
     async def _accept_when_possible(self) -> None:
         if self._lane is not None:
-            # The system may allow no more descriptors in such sets.
+            # The system may refuse another descriptor in an epoll set.
             with suppress(OSError):
                 await self._lane.accept_from(self._socket, self._accept_waiting)
                 return
@@ -130,9 +130,9 @@ class Acceptor:
         self._accept_waiting()
 
     def _accept_waiting(self) -> bool:
-        """Accept the clients that wait; return whether more can be accepted later.
+        """Accept waiting clients; return whether to go on waiting for more.
 
-        Nothing is raised: if nobody could be accepted, `_problem` says why.
+        This doesn't raise: after a failure, `_problem` says why.
         """
         admission = self._admission
         try:

@@ -1,4 +1,4 @@
-"""Who may come in: how many clients a server holds, in all and for one source."""
+"""Admission: how many clients a server holds, in all and from one source."""
 
 from __future__ import annotations
 
@@ -19,48 +19,48 @@ __all__ = ["Admission"]
 
 
 class Admission:
-    """Counts the connections of a server, and says which of those that come it can't serve.
+    """Counts the connections of a server, and decides which clients to refuse.
 
     Args:
-      limits: how many there may be for one source, and how fast they may begin.
-      most: how many of them are served at once.
-      counters: where they are counted.
+      limits: how many connections one source may have, and how fast it may open them.
+      most: how many connections are served at once.
+      counters: counts the connections.
     """
 
     def __init__(self, limits: Limits, most: int, counters: Counters) -> None:
         self._most = most
         self._limits = limits
         sources = Sources(limits)
-        # What is not limited is not asked about, as every connection would pay for it.
+        # Without limits there are no calls, for which every connection would pay.
         self._sources = sources if sources else None
         self._counters = counters
         counters.most = self._most
         self._waiting = trio.lowlevel.ParkingLot()
         self._seldom: defaultdict[Refused, LogThrottle] = defaultdict(LogThrottle)
         self.places = self._most + MOST_REFUSALS
-        """How many clients may still be held, those that are not served included."""
-        # Those that are not through their handshake have half of the places at most.
+        """How many more clients may be held, including those that are not served."""
+        # Clients in a handshake have half of the places at most.
         self._handshakes = PendingHandshakes(max(1, self._most // 2))
         self.needs_addresses = self._sources is not None
-        """Whether a client's address has to be known when it leaves."""
+        """Whether a client's address is needed when it leaves."""
         self._being_refused = 0
         self._somebody_waits = False
 
-    # A semaphore of Trio's costs several times as much, twice for each connection.
+    # Trio's semaphore costs several times as much, twice for each connection.
 
     async def wait_for_place(self) -> None:
-        """Return when one more client may be held."""
+        """Wait until one more client may be held."""
         while not self.places:
             self._somebody_waits = True
             await self._waiting.park()
 
     def hold(self) -> None:
-        """Count a client that was accepted, in one of the places."""
+        """Give an accepted client one of the places."""
         self.places -= 1
         self._counters.accepted += 1
 
     def give_back(self, client: Client) -> None:
-        """Take back all that a client holds, as it leaves."""
+        """Take back all that a client holds when it leaves."""
         if not client.is_served:
             self._handshakes.end(client)
             self.count_refusal(client, Refused.INTERNAL_ERROR)
@@ -76,9 +76,9 @@ class Admission:
             self._waiting.unpark_all()
 
     def admit(self, client: Client) -> Refused | None:
-        """Count a client among those that are served, or return for which reason it can't be.
+        """Count a client as served and return None, or return why it is refused.
 
-        Its address is that of the client itself from here on.
+        From here on, its address must be its own, and not its proxy's.
         """
         if self._counters.serving >= self._most:
             return Refused.FULL
@@ -89,9 +89,9 @@ class Admission:
         return None
 
     def begin_handshake(self, client: Client, until: float) -> trio.CancelScope:
-        """Count a client that has to shake hands first; return the scope to do that in.
+        """Count a client in a handshake, and return the scope for that.
 
-        It is cancelled at `until`, by Trio's clock, or if the client has to make room for others.
+        The scope is cancelled at `until`, by Trio's clock, or when the client is crowded out.
         """
         scope, crowded_out = self._handshakes.begin(client, until)
         if crowded_out is not None and crowded_out.is_admitted:
@@ -102,7 +102,7 @@ class Admission:
         return scope
 
     def end_handshake(self, client: Client) -> bool:
-        """Return whether a client that has done so did not have to make room meanwhile."""
+        """Return whether a client got through its handshake without being crowded out."""
         return self._handshakes.end(client)
 
     def hurry_handshakes(self, deadline: float) -> None:
@@ -110,7 +110,7 @@ class Admission:
         self._handshakes.hurry(deadline)
 
     def may_be_told(self, client: Client) -> bool:
-        """Count a refused client among those that are told why, if there are not too many."""
+        """Return whether a refused client may get an error line, and count it if so."""
         if self._being_refused >= MOST_REFUSALS:
             return False
         self._being_refused += 1
@@ -118,7 +118,7 @@ class Admission:
         return True
 
     def explain(self, reason: Refused) -> str:
-        """Return what a client is told that is refused for a reason of :meth:`admit`."""
+        """Return the error message for a client that :meth:`admit` refused."""
         limits = self._limits
         if reason is Refused.SOURCE_FULL:
             return (
@@ -133,13 +133,13 @@ class Admission:
         return f"the server is full, serving {self._most}; closing, try again later"
 
     def count_refusal(self, client: Client, reason: Refused) -> None:
-        """Count that a client was not served, and why, unless that is known already."""
+        """Count the refusal of a client, once."""
         if not client.is_counted:
             client.is_counted = True
             self._counters.refused[reason] += 1
 
     def refused(self, client: Client, reason: Refused, detail: str = "") -> None:
-        """Count and log that a client was refused; each reason once a second at the most."""
+        """Count and log the refusal of a client; each reason is logged at most once a second."""
         self.count_refusal(client, reason)
         self._seldom[reason].warn(
             "refused a connection: peer=%(peer)s reason=%(reason)r"

@@ -1,4 +1,4 @@
-"""How many connections the process can hold, as its file descriptors allow."""
+"""How many connections the process's file descriptors allow."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ __all__ = ["MOST_REFUSALS", "Capacity"]
 log = logging.getLogger("cipherecho")
 
 MOST_REFUSALS = 64
-"""How many clients of a server at once are told why they are not served.  It bounds what a flood
-of connections costs: when the server is full, those after them wait in the backlog."""
+"""How many refused clients of a server get an error line at once.  This limits the cost of a flood
+of connections: beyond it, clients of a full server wait in the backlog."""
 
-# For what is opened while the server runs: a plugin's files, the event loop's own
-# descriptors, a module that is imported late (32), and those who ask for metrics (33).
+# Descriptors in reserve: for a plugin's files, the event loop and late imports (32), and for
+# clients of the metrics (33).
 _SPARE = 65
 
 
 class Capacity:
-    """How many connections each of some servers can hold; all of them are in one process.
+    """How many connections each server in a process can hold.
 
-    That is what they want, or the same share of it for each if the limit of open files does not
-    allow that; a warning says so.
+    If the limit of open files allows less than they want, each gets the same share of that, and a
+    warning is logged.
 
     Args:
-      wanted: how many connections each wants to serve at once.
-      raise_limit: raise the process's limit first, as far as the system lets it.
+      wanted: how many connections each server wants to serve at once.
+      raise_limit: first raise the process's limit, as far as the system allows.
     """
 
     def __init__(self, wanted: Sequence[int], *, raise_limit: bool = False) -> None:
@@ -45,9 +45,9 @@ class Capacity:
             )
 
     def share(self, wanted: int) -> int:
-        """Return how many connections one of the servers, which wants so many, may serve at once.
+        """Return how many connections a server that wants `wanted` may serve at once.
 
-        There is room for those that it refuses beside them.
+        There is room for the clients that it refuses, too.
         """
         if self._left >= self._needed:
             return wanted
@@ -55,7 +55,7 @@ class Capacity:
 
 
 def _descriptors_left() -> float:
-    """Return how many descriptors may still be opened, some being kept in reserve."""
+    """Return how many more descriptors may be opened, without the reserve."""
     if sys.platform == "win32":  # which has no such limit
         return float("inf")
     import resource
@@ -67,7 +67,7 @@ def _descriptors_left() -> float:
 
 
 def _allow_descriptors(wanted: int) -> None:
-    """Raise the process's limit, as far as the system lets it, so that `wanted` are left."""
+    """Raise the process's limit, as far as the system allows, until `wanted` are left."""
     if sys.platform == "win32":
         return
     import resource

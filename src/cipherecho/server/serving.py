@@ -1,9 +1,8 @@
-"""The server: one nursery for the tasks of all clients, from the first to the shutdown.
+"""The server: one nursery for all clients, from the first until the shutdown.
 
-Opening sockets, accepting, welcoming and driving a connection are four things, each in a module
-of its own: :mod:`~cipherecho.network.listeners`, :mod:`~cipherecho.server.accepting`,
-:mod:`~cipherecho.server.welcome` and :mod:`~cipherecho.connections.drivers`.  :func:`serve` joins
-them.
+:func:`serve` joins four modules: :mod:`~cipherecho.network.listeners` opens sockets,
+:mod:`~cipherecho.server.accepting` accepts clients, :mod:`~cipherecho.server.welcome` admits or
+refuses them, and :mod:`~cipherecho.connections.drivers` drives their connections.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ __all__ = ["serve"]
 
 log = logging.getLogger("cipherecho")
 
-# At shutdown, connections in the backlog are accepted for so long: enough for as many
-# as a backlog holds, and an end for a flood of new ones.
+# How long a shutdown accepts connections from the backlog: enough for a full backlog, and an end to
+# a flood of new ones.
 _MOST_ACCEPTING_SECONDS = 2.0
 
 
@@ -59,7 +58,7 @@ async def serve(
     shutdown: trio.Event | None = None,
     task_status: trio.TaskStatus[list[Endpoint]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Answer the lines of whoever connects, until `shutdown` is set or the task is cancelled.
+    """Serve all clients, until `shutdown` is set or the task is cancelled.
 
     In a program of your own::
 
@@ -67,36 +66,31 @@ async def serve(
             [endpoint] = await nursery.start(serve, listeners, Rot13())
 
     Args:
-      listeners: where clients connect; the server's alone until this returns, and closed then.
-        Clients of one with certificates begin with a TLS handshake.
-      cipher: a cipher of any shape that the contract has; all connections share it.
-      limits: what a client may take; the defaults of :class:`Limits` if None.
-      reply: what a line is answered with.
-      reset: where the cipher's state starts afresh.
-      proxies: the peers that have to begin, before TLS, with a PROXY header, which says whom
-        they speak for; none if None.
-      express: answer quiet connections by the express lane, where the platform has what it
-        needs; clients see no difference but the speed.
-      log_empty: log the end of every connection, also of those on which no byte went either way.
-      counters: where connections are counted, for whoever watches the server.
-      buffers: where it is counted what connections hold in memory, and what bounds that; for
-        several servers in one process to have one bound together, give it to all of them.
-        64 MiB for this server alone if None.
-      capacity: what the process's descriptors allow, which bounds the number of connections; for
-        several servers in one process to share them, give it to all of them.  What they allow now,
-        for this server alone, if None.
-      shutdown: when it is set, the server accepts what waits in the backlog and no more,
-        answers every complete line that it has received, closes its connections, and
-        returns within ``limits.grace`` seconds.  Cancelling cuts all of this short.
-      task_status: started with the endpoints of `listeners`, in their order, with the
-        ports that the system picked.
+      listeners: where clients connect.  The server owns them, and closes them when it returns.
+        With certificates, clients begin with a TLS handshake.
+      cipher: a cipher of any shape; all connections share it.
+      limits: the limits for clients; by default, those of :class:`Limits`.
+      reply: what to send for each line.
+      reset: when to reset the cipher's state.
+      proxies: the peers that must send a PROXY header, before TLS; by default, none.
+      express: serve quiet connections in the express lane, if the platform supports it.  Clients
+        notice only the speed.
+      log_empty: log the end of every connection, even without a byte in either direction.
+      counters: counts connections, for monitoring.
+      buffers: limits the memory that connections hold.  To share one limit, pass the same object to
+        several servers of a process.  By default, this server has 64 MiB of its own.
+      capacity: limits the connections to the process's descriptors.  To share them, pass the same
+        object to several servers.  By default, this server may use all that are free now.
+      shutdown: when it is set, the server accepts the clients in the backlog and no more, answers
+        every complete line that it has received, closes its connections, and returns within
+        ``limits.grace`` seconds.  Cancellation ends this at once.
+      task_status: started with the endpoints of `listeners`, in order, with the real ports.
 
     Raises:
       NotACipherError: `cipher` has none of the contract's shapes.
-      ValueError: `buffers` have less room than one client needs for one line.
+      ValueError: the limit of `buffers` is too small for one line of one client.
 
-    What happens to a connection is never raised, and a listener that fails is told of and tried
-    again.
+    Errors of connections are never raised.  When accepting fails, that is logged and tried again.
     """
     limits = limits or Limits()
     try:
@@ -191,7 +185,7 @@ class _Server:
             )
 
     async def _shut_down(self, acceptors: Sequence[Acceptor]) -> None:
-        """Accept those who wait, then nobody; all connections end within the grace time."""
+        """Accept the waiting clients, then no more; all connections end within the grace time."""
         self._connections.cancel_scope.deadline = trio.current_time() + self._limits.grace
         log.info(
             "shutting down: connections=%(connections)d", {"connections": self._counters.serving}
@@ -217,12 +211,12 @@ class _Server:
         self._throttle.warn("can't accept connections for now: %(problem)s", {"problem": problem})
 
     def _start(self, task: Callable[..., Awaitable[object]], *arguments: object) -> None:
-        """Start a task for a client; it is cut if it is not done within the grace time."""
+        """Start a task for a client; at shutdown, it is cancelled after the grace time."""
         self._connections.start_soon(task, *arguments)
 
 
 def _with_room(buffers: Buffers, max_line: int) -> Buffers:
-    """Return `buffers`, which are known to have room for a line of one client now."""
+    """Return `buffers`, after checking that one line of one client fits."""
     if buffers.most < (least := least_buffered(max_line)):
         raise ValueError(
             f"buffers: got a bound of {buffers.most} bytes, expected at least {least} for lines of "

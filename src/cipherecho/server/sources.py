@@ -1,4 +1,4 @@
-"""How many connections one source has, and how often it begins one."""
+"""Limits how many connections one source has, and how fast it opens them."""
 
 from __future__ import annotations
 
@@ -18,26 +18,24 @@ MOST_RECENT_SOURCES = 65_536
 """How many sources' recent connections are remembered. That takes some 13 MiB, and who comes
 from more addresses than these within one burst's time is not bounded by a rate for each."""
 
-# How many tokens are missing in a bucket, and since when no more were taken.
+# How many tokens a bucket lacks, and the time when that was calculated.
 _Bucket: TypeAlias = tuple[float, float]
 _FULL: _Bucket = 0, 0
 
 
 class Sources:
-    """Admits connections as long as their source has not too many, nor begins them too fast.
+    """Admits a connection unless its source has too many, or opens them too fast.
 
-    The rate is a token bucket for each source: it is full with ``limits.accept_burst`` tokens,
-    ``limits.accept_rate`` come back a second, and a connection takes one.  A connection that
-    is refused takes none and is not counted, so that a source which keeps trying still gets
-    what the rate gives it.
+    For the rate, each source has a token bucket.  A full bucket has ``limits.accept_burst`` tokens,
+    a connection takes one, and ``limits.accept_rate`` return each second.  A refused connection
+    takes no token, so a source that keeps trying still gets its rate.
 
-    Memory is bounded whatever comes.  Counts are kept of sources that have connections now,
-    which the server's own limit bounds.  Buckets are kept in the order of their last use and
-    each use drops from the old end what is full again; `MOST_RECENT_SOURCES` are kept at the
-    most, and the one that was used longest ago is forgotten for another.  There is no timer,
-    and no use looks at more than three of them.
+    Memory is limited.  Counts exist only for sources that have connections now.  Buckets are in the
+    order of their last use, and each use drops the oldest ones that are full again.  There are at
+    most `MOST_RECENT_SOURCES`; beyond that, the oldest is forgotten.  There is no timer, and one
+    use looks at no more than three buckets.
 
-    It is false if nothing is limited; then there is no need to ask it.  Needs Trio's clock.
+    An instance is false if nothing is limited, and needn't be called then.  It uses Trio's clock.
 
     Args:
       limits: of these, `max_connections_per_source`, `accept_rate` and `accept_burst`.
@@ -57,8 +55,8 @@ class Sources:
         """Count a connection and return None, or return why it is refused.
 
         Args:
-          address: as `accept` or a PROXY header gives it.  Clients on Unix sockets have no
-            source, and are always admitted.
+          address: from `accept` or a PROXY header.  Clients on Unix sockets have no source, and are
+            always admitted.
         """
         source = source_of(address)
         if source is None:
@@ -72,7 +70,7 @@ class Sources:
         return None
 
     def give_back(self, address: object) -> None:
-        """Say that a connection which was admitted has ended."""
+        """Stop counting an admitted connection that has ended."""
         source = source_of(address)
         if source is None or self._most == inf:
             return
@@ -95,7 +93,7 @@ class Sources:
         return max(0, missing - (now - since) * self._rate)
 
     def _forget(self, now: float) -> None:
-        """Drop old buckets, two at the most, so that more are dropped than come."""
+        """Drop at most two old buckets, so that more are dropped than added."""
         for _ in range(2):
             oldest = next(iter(self._buckets))
             is_full = not self._missing(self._buckets[oldest], now)
