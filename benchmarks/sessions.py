@@ -227,4 +227,7 @@ class _Blocks:
 
 
 if __name__ == "__main__":
-    sys.exit(_code() if sys.argv[1:] == ["--code"] else main())
+    if sys.argv[1:] == ["--code"]:
+        _code()
+    else:
+        sys.exit(main())
