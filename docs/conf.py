@@ -53,7 +53,7 @@ copybutton_line_continuation_character = "\\"
 
 # Other projects' inventories would have to be fetched for each build, so nothing links to them.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(bytes|collections|copy|enum|pathlib|socket|ssl|sys|trio|typing)\..*"),
+    (r"py:.*", r"(bytes|click|collections|copy|enum|pathlib|socket|ssl|sys|trio|typing)\..*"),
     (r"py:.*", r"importlib_metadata\..*"),
     (r"py:class", r"cipherecho\.cipher\._Shape"),  # what keeps __init__ out of three protocols
     # What public modules say of others that are not.
