@@ -43,19 +43,22 @@ def long_description(package: Path) -> dict[str, str]:
     }
 
 
-def with_absolute_links(text: str, directory: str, url: str) -> str:
+def with_absolute_links(text: str, directory: str, url: str, *, within: str | None = None) -> str:
     """Return a page with absolute links, or with none if `url` is empty.
 
     Args:
       text: the page, in Markdown.
       directory: where the page is in the repository.
       url: what stands before the path of a file, as in ``https://HOST/OWNER/NAME/blob/main/``.
+      within: a directory of the repository; links to what is in it stay as they are.
     """
 
     def absolute(link: re.Match[str]) -> str:
         if link["target"] is None:
             return link[0]
         path = posixpath.normpath(posixpath.join(directory, link["target"]))
+        if within is not None and f"{path}/".startswith(f"{within}/"):
+            return link[0]
         if not url:
             same = path.endswith(link["text"].strip("`/"))
             return f"`{path}`" if same else f"{link['text']} (`{path}`)"

@@ -8,7 +8,7 @@ In the checkout::
 
 from __future__ import annotations
 
-import re
+import runpy
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,24 +69,14 @@ _REPOSITORY: str = (
     .get("files-url", "")
 )
 
-_LINK = re.compile(r"\[(?P<text>[^\]]+)\]\((?P<target>\.\.?/[^)\s]+)\)")
+# The rule for links in the READMEs of packages holds here too, and stands in one place.
+_with_absolute_links = runpy.run_path(str(ROOT / "hatch_build.py"))["with_absolute_links"]
 
 
 def _link_to_repository(app: Sphinx, docname: str, source: list[str]) -> None:
     """Make links that leave ``docs`` absolute; until the project has an address, name the path."""
-    directory = (Path(app.srcdir) / docname).parent
-
-    def absolute(link: re.Match[str]) -> str:
-        target = (directory / link["target"]).resolve()
-        if target.is_relative_to(app.srcdir):
-            return link[0]
-        path = target.relative_to(ROOT).as_posix()
-        if _REPOSITORY:
-            return f"[{link['text']}]({_REPOSITORY}{path})"
-        name = link["text"].strip("`")
-        return f"`{path}`" if path.endswith(name) else f"{link['text']} (`{path}`)"
-
-    source[0] = _LINK.sub(absolute, source[0])
+    directory = (Path(app.srcdir) / docname).parent.relative_to(ROOT).as_posix()
+    source[0] = _with_absolute_links(source[0], directory, _REPOSITORY, within="docs")
 
 
 def _adapt(
