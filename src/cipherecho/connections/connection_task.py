@@ -1,7 +1,8 @@
 """A connection driven by a task of its own, on any stream and on every platform.
 
-The task joins a stream to a session and keeps the time.  All that ends a connection as a rule
-ends here: a reset, a timeout and a faulty cipher are each one record in the log.
+The task passes bytes between a stream and a session, and keeps the deadlines.  Every usual end of
+a connection is handled here: a reset, a timeout and a faulty cipher each write one record to the
+log.
 """
 
 from __future__ import annotations
@@ -22,44 +23,44 @@ from cipherecho.session import Closed
 
 __all__ = ["ConnectionTask"]
 
-# At shutdown, a connection on which nothing came for so long counts as idle: enough for
-# what is under way on a local network.
+# At shutdown, a connection that receives nothing for this long counts as idle: long enough for
+# bytes that are in flight on a local network.
 _QUIET_SECONDS = 0.05
 
-# At shutdown, a client that never pauses is read from for so long.
+# At shutdown, the server reads for this long from a client that never pauses.
 _LAST_CALL_SECONDS = 0.5
 
 
-# What is coded in turns is sent together, if that is so little and took no longer: a send for each
-# would cost a fiftieth more, and nobody notices that it comes so much later.
+# Replies of several turns are sent together until they reach this size or take this long.  One
+# send a turn would cost 2 % more, and nobody notices a delay this short.
 _SENT_AT_ONCE_BYTES = 1 << 18
 _SENT_AT_ONCE_SECONDS = 0.02
 
 
 class _State(Enum):
-    """What the task does, and so what it means when the time is up."""
+    """What the task is doing, which says what a passed deadline means."""
 
     RECEIVING = "receiving"
-    CODING = "coding"  # takes its time; the client is not to blame
+    CODING = "coding"  # has no deadline: the client is not to blame
     SENDING = "sending"
 
 
 class _Next(Enum):
-    """What becomes of the connection."""
+    """What happens to the connection next."""
 
     GO_ON = "there is more to do"
-    HAND_OVER = "it is quiet, and the lane waits for what comes"
-    END = "there is a reason to end it"
+    HAND_OVER = "it is quiet; the lane waits for its next input"
+    END = "something has ended it"
 
 
 class ConnectionTask:
-    """Serves one client until either side ends it, or until it is quiet.
+    """Serves one client until either side ends the connection, or until it is quiet.
 
     Args:
-      connection: where client and session stand.
-      stream: the client's bytes; whoever accepted it closes it when :meth:`run` returns.
-      until_quiet: the socket below the stream, to return as soon as all is sent and
-        nothing waits to be read in it, for somebody else to wait for what comes.
+      connection: the connection's session and state.
+      stream: carries the client's bytes.  The caller closes it after :meth:`run` has returned.
+      until_quiet: the socket below the stream.  If given, :meth:`run` returns as soon as every
+        reply is sent and the socket has nothing to read; the caller then waits for more input.
     """
 
     def __init__(
@@ -72,17 +73,18 @@ class ConnectionTask:
         self._terms = connection.terms
         self._stream = stream
         self._until_quiet = until_quiet
-        # Its deadline moves: a scope for each receive and send halves the throughput.
+        # One scope with a moving deadline: a new scope for each receive and send would halve
+        # the throughput.
         self._scope = trio.CancelScope()
         self._state = _State.RECEIVING
         self._last_call = inf  # set when draining
-        self._data: bytes | None = None  # received, and not coded yet; empty at its end
+        self._data: bytes | None = None  # received, not coded yet; b"" at the end of input
 
     async def run(self) -> bool:
-        """Serve the client; return whether it is quiet and not over.
+        """Serve the client; return True if the connection is quiet, False if it has ended.
 
-        How it ended is logged, if it did.  Only what must not happen is raised, by which the
-        connection has ended too.
+        Logs why the connection ended.  Raises only what must never happen; the connection has
+        ended then too.  Cancelling cuts the connection and loses unsent replies.
         """
         try:
             reason = await self._converse()
@@ -100,20 +102,20 @@ class ConnectionTask:
         return reason is None
 
     def drain(self) -> None:
-        """Answer what has come, then close; the connection ends soon after."""
+        """Answer the lines received so far, then close; the connection ends soon after."""
         now = trio.current_time()
         self._last_call = min(self._last_call, now + _LAST_CALL_SECONDS)
         if self._state is _State.RECEIVING:
             self._scope.deadline = min(self._scope.deadline, now + _QUIET_SECONDS)
 
     def dismiss(self) -> None:
-        """Go on no more, whatever the task waits for, since the connection is dismissed."""
-        if self._connection.job is None:  # or the session is a thread's
+        """Stop whatever the task waits for: the connection has been dismissed."""
+        if self._connection.job is None:  # otherwise the session belongs to a thread
             self._connection.session.drop()
         self._scope.cancel()
 
     async def _converse(self) -> Ended | None:
-        """Exchange lines until there is a reason to end; return that, or None if quiet."""
+        """Exchange lines; return why the connection ended, or None if it is quiet."""
         outcome = _Next.GO_ON
         while outcome is _Next.GO_ON and not self._connection.is_dismissed:
             with trio.CancelScope() as self._scope:
@@ -143,21 +145,21 @@ class ConnectionTask:
         return reason
 
     async def _see_off(self) -> None:
-        """Tell a client that is dismissed why, unless it is in the midst of a reply."""
+        """Send a dismissed client the reason, unless half a reply has been sent."""
         self._data = None
         if not self._connection.is_in_reply:
             with suppress(trio.BrokenResourceError):
                 await close_gently(self._stream, self._connection.dismissal())
 
     async def _exchange(self) -> _Next:
-        """Receive, code and send in turn; return what comes next.
+        """Receive, code and send in turn; return what happens next.
 
-        If that is to go on, the scope's time ran out in the instant when what it waited
-        for came: that was in time, and needs a new scope to go on in.
+        ``GO_ON`` means that the deadline passed at the moment when the awaited event came.  The
+        event was in time, so the exchange goes on in a new scope.
         """
         connection = self._connection
         while not self._scope.cancel_called:
-            session = connection.session  # which may be another one than before
+            session = connection.session  # may have been replaced since the last round
             self._state = _State.RECEIVING
             connection.keep_bound(self._data or b"")
             if connection.is_dismissed:
@@ -190,7 +192,7 @@ class ConnectionTask:
         return _Next.GO_ON
 
     def _take_in(self, data: bytes) -> bytes:
-        """Return the answer to what came, as far as it can be coded now; nothing at its end."""
+        """Return the replies to `data` that can be coded now; empty `data` is the end of input."""
         session, detector, turns = self._connection.session, self._terms.detector, self._terms.turns
         if detector.never_slow:
             return detector.receive(session, data)
@@ -199,9 +201,9 @@ class ConnectionTask:
         return self._in_turn(detector.receive, session, data)
 
     async def _answer_more(self) -> bytes:
-        """Return what of the lines that wait is answered next, by a thread or in the loop.
+        """Return the next replies to waiting lines, coded by a worker thread or in the event loop.
 
-        If that is a thread, neither the shutdown nor the end of the process waits for it.
+        Neither the shutdown nor the end of the process waits for the thread.
         """
         connection, terms = self._connection, self._terms
         replies: list[bytes] = []
@@ -229,7 +231,7 @@ class ConnectionTask:
         return b"".join(replies)
 
     def _in_turn(self, answering: Callable[..., bytes], *arguments: object) -> bytes:
-        """Return what `answering` returns, which codes for a turn at the most."""
+        """Call `answering`, which codes for at most one turn, and count its time as ours."""
         begin = perf_counter()
         try:
             return answering(*arguments)

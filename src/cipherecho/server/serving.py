@@ -113,7 +113,7 @@ async def serve(
 
 
 class _Server:
-    """What the tasks of one server share."""
+    """The state that the tasks of one server share."""
 
     def __init__(
         self,
@@ -180,7 +180,7 @@ class _Server:
                 await self._shut_down(acceptors)
         if self._connections.cancel_scope.cancelled_caught:
             log.warning(
-                "shutdown took longer than %(grace)g s: what was left was cut",
+                "shutdown took longer than %(grace)g s: the remaining connections were cut",
                 {"grace": self._limits.grace},
             )
 
