@@ -1,4 +1,4 @@
-"""The command line, the top layer: words in, words and exit statuses out.
+"""The command line, the top layer: arguments in, text and exit statuses out.
 
 Each command's own module is imported when that command runs, so that nobody waits for
 what they did not ask for.
@@ -13,10 +13,10 @@ def main() -> None:
     """Run the command line of this process, and exit.
 
     The status is 0 if all went well, 1 for what the system refused and for lines that
-    were rejected, 2 for wrong use, and 128 plus its number for a signal.
+    were rejected, 2 for a usage error, and 128 plus its number for a signal.
     """
-    # Before anything else is imported, which takes a while: process 1 has no default actions
-    # of signals, so that one which comes before there is a handler is lost.
+    # Before the slow imports: process 1 has no default actions for signals, so a signal before
+    # there is a handler is lost.
     from cipherecho.host.signals import Signals
 
     signals = Signals()

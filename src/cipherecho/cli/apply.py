@@ -25,8 +25,8 @@ from cipherecho.settings.listener import Listener
 
 __all__ = ["apply"]
 
-# What a pipe holds: a block that is larger is written in two parts, with a wait for whoever
-# reads between them. And a block and its code stay in a processor's cache.
+# The size of a pipe: a larger block is written in two parts, and the second waits for the reader.
+# Also, a block and its ciphertext fit into a processor's cache.
 _BLOCK_BYTES = 64 * 1024
 
 
@@ -57,9 +57,9 @@ def apply(cipher: Sequence[Specification], decrypt: bool, reset: str, files: Seq
             max_line=None,
             on_rejected=_tell_rejected,
         )
-        # All are opened before anything is written: a missing one changes nothing.
+        # All are opened before anything is written, so a missing file leaves no partial output.
         sources = [_open(name, stack) for name in files or ["-"]]
-        # A broken pipe is no error: whoever reads has seen enough.
+        # A broken pipe isn't an error: the reader has seen enough.
         with suppress(BrokenPipeError):
             for coded in _filter(_blocks(sources), session):
                 _write(output, coded)
@@ -72,8 +72,8 @@ def apply(cipher: Sequence[Specification], decrypt: bool, reset: str, files: Seq
     return 1 if session.rejected or session.failure is not None else 0
 
 
-# Descriptors, and no files of Python's: those have buffers that can fail once more at
-# exit, or none and write less than they were given, as PYTHONUNBUFFERED has it.
+# Descriptors instead of Python's files: a buffered file can fail once more at exit, and an
+# unbuffered one (PYTHONUNBUFFERED) can write only a part.
 
 
 def _descriptor_of(stream: TextIO | None, name: str) -> int:
@@ -96,7 +96,7 @@ def _write(descriptor: int, data: bytes) -> None:
 
 def _blocks(descriptors: Iterable[int]) -> Iterator[bytes]:
     for descriptor in descriptors:
-        # What is there is read, and what is not there yet is not waited for.
+        # This returns what there is, and doesn't wait for a full block.
         while block := os.read(descriptor, _BLOCK_BYTES):
             yield block
 

@@ -1,4 +1,4 @@
-"""``cipherecho check``: the conformance kit, on a cipher that is installed."""
+"""``cipherecho check``: runs the conformance kit on an installed cipher."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cipherecho ciphers``: what is installed, and what one cipher is and takes."""
+"""``cipherecho ciphers``: lists the installed ciphers, or describes one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from cipherecho.session import ReplyMode, Session
 
 __all__ = ["ciphers"]
 
-# The line of an example, if the cipher has none of its own.
+# The example's line, if the cipher has no vectors.
 _TEXT = "Attack at dawn!"
 
 # Wider terminals get pages of this width too, since longer lines are hard to read.

@@ -1,4 +1,4 @@
-"""One run of the command line: what it says, and its exit status."""
+"""One run of the command line: its messages and its exit status."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _run(program: Program) -> int:
 
 
 def _main(program: Program) -> object:
-    """Run Click, and add to an error what may have been meant."""
+    """Run Click; a usage error gets the line that was probably meant."""
     try:
         return root.main(prog_name="cipherecho", standalone_mode=False, obj=program)
     except click.UsageError as error:
@@ -65,9 +65,9 @@ def _main(program: Program) -> object:
 
 
 def _open_standard_descriptors() -> None:
-    """Open those of the standard descriptors that are closed, on the null device.
+    """Open closed standard descriptors on the null device.
 
-    Or sockets would get their numbers, and a client what is meant for standard error.
+    Otherwise a socket would get such a number, and its client would get standard error.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass

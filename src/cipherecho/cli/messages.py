@@ -1,4 +1,4 @@
-"""What is said on standard error where there is no log: why a command can't do what it was asked.
+"""Error messages on standard error, where there is no log.
 
 People get a line for each reason.  A server whose log is in JSON says that in JSON too, since
 whatever reads the one gets the other, and most of all wants to know why there is no server.
@@ -19,18 +19,18 @@ from cipherecho.printable import printable
 __all__ = ["CRASHED", "Messages", "form_asked_for"]
 
 CRASHED = "cipherecho ended by an exception, which is a bug"
-"""What is said of one that nobody thought of, and that ends the process."""
+"""The message for an unexpected exception that ends the process."""
 
 
 class Messages:
-    """Says what goes wrong: in text, until something says how the log is to look."""
+    """Writes error messages: as text, until the format of the log is known."""
 
     def __init__(self) -> None:
         self.in_json = False
         self._log = ExitStack()
 
     def use(self, form: str) -> None:
-        """Speak like a log of that form from now on, and let Python's own messages be so too."""
+        """Use the format of the log from now on, also for Python's own messages."""
         if self.in_json == (form == "json"):
             return
         self.in_json = not self.in_json
@@ -41,8 +41,8 @@ class Messages:
             self._log.enter_context(logging_at_once())
 
     def complain(self, text: str) -> None:
-        """Say why something can't be done."""
-        # What is quoted in it may come from a plugin or its metadata.
+        """Write an error message."""
+        # It may quote a plugin or its metadata.
         text = printable(text, LONGEST_COMPLAINT)
         if self.in_json:
             import logging  # not for those who have nothing to complain of
@@ -62,7 +62,7 @@ class Messages:
             click.echo(line, err=True)
 
     def crash(self) -> None:
-        """Tell of the exception that is being handled, with its traceback; only in JSON."""
+        """Log the current exception with its traceback; only for JSON."""
         import logging
 
         log = logging.getLogger("cipherecho")
@@ -72,7 +72,7 @@ class Messages:
 def form_asked_for(
     arguments: Sequence[str], variables: Mapping[str, str], commands: Iterable[str]
 ) -> str:
-    """Return the form of the log, as far as it can be known before anything else is.
+    """Return the format of the log, as far as it is known before options are parsed.
 
     What is wrong with the other options, or the file, is to be said in it.  All `commands`
     speak to people, and so does ``--check-config``.

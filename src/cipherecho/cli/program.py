@@ -1,4 +1,4 @@
-"""What commands have of the process that they run in."""
+"""What commands share: the signals and messages of their process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Program"]
 
 @dataclass(frozen=True)
 class Program:
-    """The process; click gives it to commands as the object of their context."""
+    """The process; Click passes it to commands as the object of their context."""
 
     signals: Signals = field(default_factory=Signals)
     messages: Messages = field(default_factory=Messages)

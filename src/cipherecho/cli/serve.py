@@ -1,4 +1,4 @@
-"""Serving: from a configuration to a running server."""
+"""Runs a server from a configuration."""
 
 from __future__ import annotations
 
@@ -64,18 +64,18 @@ def serve_command(configuration: Configuration, signals: Signals) -> int:
 
 
 def _lacks_thread(error: BaseException) -> bool:
-    """Return whether something failed only because the system allows no more threads."""
+    """Return whether the only cause is that the system allows no more threads."""
     if isinstance(error, BaseExceptionGroup):
         return all(map(_lacks_thread, error.exceptions))
-    # Python has no type of its own for that.
+    # Python has no exception type for that.
     return isinstance(error, RuntimeError) and str(error) == "can't start new thread"
 
 
 def check_ciphers(configuration: Configuration) -> None:
-    """Make the ciphers, in the sandbox if there is to be one; the process stays in it.
+    """Make the ciphers; with a sandbox, in it, and the process stays in it.
 
     Raises:
-      SettingsError: they can't be made.
+      SettingsError: a cipher can't be made.
     """
     sandbox = configuration.process.sandbox
     if sandbox is not Sandbox.OFF:
@@ -83,7 +83,7 @@ def check_ciphers(configuration: Configuration) -> None:
 
 
 def _look_again(file: SettingsFile | None) -> None:
-    """Say it if there are other settings now, as whoever asks for a reload may expect them."""
+    """Warn if the settings file has changed, since a reload doesn't read it."""
     if file is not None and has_changed(file.path, file.contents):
         log.warning(
             "%(file)s has changed since the start, and settings take a restart: see that they "
@@ -99,12 +99,12 @@ def _announce(stdout: int | None, form: LogFormat, what: str, endpoint: Endpoint
             "on its way",
             {"endpoint": str(endpoint)},
         )
-    # Who collects JSON has nothing from standard output, or a line that is none. In text, it
-    # would be said twice at every terminal.
+    # A collector of JSON logs doesn't read standard output. In text, a terminal would show it
+    # twice.
     if form is LogFormat.JSON:
         log.info(f"{what}: endpoint=%(endpoint)s", {"endpoint": str(endpoint)})
-    # Past every buffer, so that one that nobody reads has nothing left at the end. There is
-    # no standard output at all if it was closed when the program started.
+    # Unbuffered, so that nothing is left to fail at exit if nobody reads. There is no standard
+    # output if it was closed when the program started.
     if stdout is not None:
         with suppress(OSError):
             os.write(stdout, os.fsencode(f"{what} {endpoint}\n"))

@@ -1,4 +1,4 @@
-"""The configuration file as it is written: TOML, and the line that each key stands on."""
+"""Reads the settings file: TOML, with the line of each key."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from cipherecho.settings.file_contents import Contents, read_file
 __all__ = ["LISTENER", "SettingsFile", "read_settings_file"]
 
 LISTENER = "listener"
-"""The name of the tables that are listeners."""
+"""The name of the tables for listeners."""
 
 _POSITION = re.compile(r" \(at line (?P<line>\d+), column (?P<column>\d+)\)$")
 
 
 @dataclass(frozen=True)
 class SettingsFile:
-    """What a file says, and where it says it.
+    """The contents of a settings file, and the line of each key.
 
-    Tables of listeners are counted from 1; None is what stands before all tables.
+    The tables of listeners count from 1; None is the part before all tables.
     """
 
     path: Path
     document: Mapping[str, Any]
     lines: Mapping[tuple[int | None, str], int]
     contents: Contents
-    """All that it had, to tell whether it has changed."""
+    """The whole file, to find out later whether it has changed."""
 
     def where(self, key: str = "", table: int | None = None) -> str:
         """Return ``FILE:LINE: [[listener]] N: KEY``, without what is not known or not given.

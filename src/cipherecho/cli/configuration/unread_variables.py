@@ -1,4 +1,4 @@
-"""Variables that look like ours and that nobody reads: slips, which would go unnoticed."""
+"""Finds misspelt environment variables, which nothing would read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["unread_variables"]
 
 _PREFIX = "CIPHERECHO_"
 
-# What Kubernetes sets in every container for a Service called cipherecho, or cipherecho-metrics:
+# Kubernetes sets these in every container, for a Service named cipherecho or cipherecho-metrics:
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 _OF_A_SERVICE = re.compile(
     r"(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|"
@@ -18,9 +18,9 @@ _OF_A_SERVICE = re.compile(
 
 
 def unread_variables(variables: Mapping[str, str], read: Collection[str]) -> Iterator[str]:
-    """Yield a complaint about each variable that begins like ours and is none of `read`.
+    """Yield a warning for each variable with our prefix that isn't in `read`.
 
-    One that is blank counts as not set; those that Kubernetes sets are passed over.
+    A blank variable counts as not set.  Those that Kubernetes sets are skipped.
 
     >>> list(unread_variables({"CIPHERECHO_LINE": "9"}, {"CIPHERECHO_MAX_LINE"}))
     ['environment variable CIPHERECHO_LINE is not read; did you mean CIPHERECHO_MAX_LINE?']
