@@ -6,6 +6,7 @@ with metadata, in a directory that is on the import path.
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 from collections.abc import Iterator, Mapping
 from math import inf
@@ -33,9 +34,23 @@ from tests.helpers import family
 from tests.helpers.site import Site
 
 
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the metadata of cipherecho alone."""
+    directory = tmp_path_factory.mktemp("ours")
+    files = importlib.metadata.files("cipherecho") or ()
+    [metadata] = [file for file in files if file.match("*.dist-info/METADATA")]
+    info = Path(metadata.locate()).parent
+    (directory / info.name).symlink_to(info)
+    return directory
+
+
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """A site that comes before everything that is installed."""
+def site(tmp_path: Path, ours: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A site that comes before cipherecho itself, which is all that is installed."""
+    # Most of the time would go to a hundred packages that have no ciphers.
+    elsewhere = [place for place in sys.path if not place.endswith("-packages")]
+    monkeypatch.setattr(sys, "path", [*elsewhere, str(ours)])
     yield _new_site(tmp_path / "site", monkeypatch)
     for name, module in list(sys.modules.items()):
         if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
