@@ -200,7 +200,7 @@ def test_a_cipher_that_held_up_the_loop_comes_back_ever_more_slowly(
     assert away == pytest.approx([5, 10, 20, 40, 80, 160, 300, 300, 300], abs=0.2)
     machine.now += 3600
     assert time_away() == pytest.approx(5, abs=0.2)
-    assert "the cipher Timed took 0.050 s at one go" in caplog.text
+    assert "the cipher Timed took 0.050 s in one call" in caplog.text
 
 
 def test_a_long_pause_is_no_reason_to_stay_away_for_long(machine: Machine) -> None:

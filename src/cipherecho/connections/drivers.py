@@ -1,9 +1,9 @@
-"""Who drives each connection: the express lane, which drives many, or a task of its own.
+"""Decides what drives each connection: the express lane, which drives many, or its own task.
 
-A connection **enters** here when it may be served.  The lane **hands it over** to a task when it
-is quiet no more, and the task hands it back.  Whoever drives it **ends** it, which counts and logs
-why, and **closes** it.  Here is also the boundary round each: whatever is raised by what is done
-for one is logged, and ends that one alone.
+A connection **enters** here once it is admitted.  The lane **hands it over** to a task when it is
+no longer quiet, and the task hands it back.  The driver **ends** the connection, which counts and
+logs the reason, and **closes** it.  Each connection has its error boundary here: an exception
+raised for one connection is logged, and ends only that connection.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Drivers:
     """Drives the connections of a server.
 
     Args:
-      terms: what holds for all of them.
+      terms: what all connections share.
       start: starts a task, given an async function and its arguments.
-      express: whether there is an express lane, where the platform has what it needs.
+      express: whether to use an express lane, if the platform supports it.
     """
 
     def __init__(self, terms: Terms, start: Callable[..., Any], *, express: bool) -> None:
@@ -44,8 +44,8 @@ class Drivers:
             if express and has_express_lane()
             else None
         )
-        """None if there is none, or none any more."""
-        # Those that are driven by tasks; without one yet if that is about to start.
+        """The express lane; None without one, and once the server drains."""
+        # The task of each connection that has one; None until that task has started.
         self._tasks: dict[SocketConnection, ConnectionTask | None] = {}
         self._draining = False
         self._faults = FailureLog(
@@ -54,13 +54,13 @@ class Drivers:
         )
 
     def __iter__(self) -> Iterator[SocketConnection]:
-        """Return all connections that are open."""
+        """Yield all open connections."""
         yield from self._tasks
         if self.lane is not None:
             yield from self.lane
 
     def enter(self, connection: SocketConnection) -> None:
-        """Drive a connection that is quiet, by the lane if there is one; raise nothing."""
+        """Start to drive a quiet connection, in the lane if there is one; raise nothing."""
         try:
             connection.client.is_served = True
             if self.lane is None or not self.lane.enter(connection):
@@ -69,7 +69,7 @@ class Drivers:
             self.fail(connection, fault)
 
     def drain(self) -> None:
-        """Have all connections answered, ended and closed, and those that enter from now on."""
+        """Drain all connections, including those that enter later: answer, end and close each."""
         self._draining = True
         for task in self._tasks.values():
             if task is not None:
@@ -79,29 +79,29 @@ class Drivers:
             self.lane = None
 
     def dismiss(self, connection: SocketConnection) -> None:
-        """End a connection that holds too much, whoever drives it."""
+        """End a connection that holds too much memory, whichever driver has it."""
         task = self._tasks.get(connection)
         if task is not None:
             task.dismiss()
         elif connection not in self._tasks and self.lane is not None:
             self.lane.dismiss(connection)
-        # Otherwise a task begins with it soon, and finds out.
+        # Otherwise its task is about to start, and sees that it is dismissed.
 
     def _hand_over_to_task(self, connection: SocketConnection) -> None:
-        """Drive a connection by a task, which hands it back to the lane when it is quiet."""
+        """Start a task for a connection; it hands the connection back to the lane when quiet."""
         self._start_task(connection, None if self.lane is None else connection.socket)
 
     def _start_task(self, connection: SocketConnection, until_quiet: Socket | None) -> None:
         self._tasks[connection] = None
         self._start(self._drive, connection, until_quiet)
 
-    # What is below, and all that the lane does, ends in `fail`.
+    # Exceptions from the methods below and from the lane end in `fail`.
 
     @trio.lowlevel.enable_ki_protection
     async def _drive(self, connection: SocketConnection, until_quiet: Socket | None) -> None:
-        """Drive a connection by this task, until it has ended or is quiet."""
+        """Drive a connection in this task until it ends or is quiet."""
         if connection not in self._tasks:
-            return  # it failed, and was closed, before this task began
+            return  # it failed and was closed before this task began
         quiet = False
         try:
             stream = stream_of(connection.socket, connection.keep_bound)
@@ -122,7 +122,7 @@ class Drivers:
             self.enter(connection)
 
     def fail(self, connection: SocketConnection, fault: BaseException) -> None:
-        """End and close a connection for which something was raised that must not be."""
+        """End and close a connection after an internal error."""
         try:
             connection.count_end(Ended.INTERNAL_ERROR)
             self.log_fault(connection.peer, fault)
@@ -131,9 +131,9 @@ class Drivers:
             connection.close()
 
     def log_fault(self, peer: str, fault: BaseException) -> None:
-        """Log what was raised for a client, as far as that can be; raise nothing."""
+        """Log an exception raised for a client, as far as possible; raise nothing."""
         try:
             self._faults.report(fault, {"peer": peer})
-        except BaseException:  # it can't be shown, or there is no memory for that
+        except BaseException:  # its repr fails, or there is no memory left
             with suppress(BaseException):
                 log.error("internal error on the connection of %(peer)s", {"peer": peer})  # noqa: TRY400

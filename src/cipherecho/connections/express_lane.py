@@ -1,21 +1,19 @@
-"""All quiet connections driven by one task, which answers them in place.
+"""Drives all quiet connections from one task, which answers them in place.
 
-A task for each connection costs a Trio program several times what answering a short line
-costs: for every receive the scheduler arms a descriptor, parks a task and wakes it again.
-So the connections of which nothing special is to be expected have one task together.  It
-owns an epoll set of their sockets, plain or with TLS on them, waits in Trio until the set as
-a whole is ready, and then does for each socket that is what a task would have done:
-receive, answer, send.
-Listeners can be in the set too, since a connection that comes and goes costs much the same.
+In Trio, a task for each connection costs several times as much as answering a short line: for
+every receive, the scheduler arms a descriptor, parks a task and wakes it again.  So all quiet
+connections share one task.  It owns an epoll set of their sockets, with or without TLS, and waits
+in Trio until the set is ready.  For each ready socket it then does what a task would have done:
+receive, answer, send.  Listeners can be in the set too, because accepting through Trio costs
+about as much.
 
-The lane is an optimisation and has no behaviour of its own.  Whatever is not "receive,
-answer, all sent at once", or a plain end, goes to a task: a reply that the client does not
-take, what follows an error line, a time that is up, a shutdown.  The task hands the
-connection back when it is quiet again.  What a slow cipher is to answer goes to a worker
-thread, and the connection leaves the set for as long as that takes.
+The lane is an optimisation without behaviour of its own.  It handles "receive, answer, send all at
+once" and a plain end of input.  Everything else goes to a task: a reply that the client doesn't
+read, the close after an error line, a timeout, a shutdown.  The task hands the connection back
+when it is quiet again.  The lines of a slow cipher go to a worker thread, and the connection leaves
+the set until they are answered.
 
-This is for Linux, where a set of descriptors is a descriptor itself, so that one can wait
-for it like for any other.
+The lane needs Linux, where an epoll set is itself a descriptor that Trio can wait for.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ from cipherecho.session import Closed
 if sys.platform == "linux":
     from select import EPOLLIN, epoll
     from socket import MSG_DONTWAIT
-else:  # nobody makes an express lane here; see has_express_lane
+else:  # there is no express lane here; see has_express_lane
     EPOLLIN = MSG_DONTWAIT = 0
     epoll: Any = None
 
@@ -51,42 +49,42 @@ __all__ = ["ExpressLane", "has_express_lane"]
 
 
 def has_express_lane() -> bool:
-    """Return whether this platform has what the express lane needs."""
+    """Return whether this platform supports the express lane."""
     return sys.platform == "linux"
 
 
-# So many connections are answered between two looks at the clock, half a millisecond's work,
-# if their lines are short.
+# The lane answers this many connections between two looks at the clock.  With short lines, that
+# is half a millisecond's work.
 _MOST_EVENTS = 64
 
-# After so long the program's other tasks have their turn, which costs as much as
-# answering two lines.
+# After this long, the program's other tasks get a turn, which costs as much as answering two
+# lines.
 _TURN_SECONDS = 0.001
 
-# A longer reply took long enough to look at the clock after it.
+# After a longer reply, the lane looks at the clock: coding it took long enough.
 _LONG_REPLY = 16 * 1024
 
-# Asking for this with each call spares a call for each connection that comes.
+# With this flag on each call, a new connection needs no call to make its socket non-blocking.
 _AT_ONCE = MSG_DONTWAIT
 
-# Whose time is up is looked for that often: a tenth of the shortest time, and a second at
-# the most. A look costs a tenth of a microsecond for each connection; a timer for each
-# would cost more with every line.
+# The lane looks for timeouts ten times within the shortest timeout, and at least once a second.
+# One look costs 0.1 µs for each connection; a timer for each connection would cost more with
+# every line.
 _LOOKS_PER_TIMEOUT = 10
 _SECONDS_BETWEEN_LOOKS = 1.0
 
-# What of the lane's own work has failed is done again after so long.
+# After an error in the lane's own work, it tries again after this long.
 _RETRY_SECONDS = 0.25
 
 
 class ExpressLane:
-    """Answers connections as long as they are quiet.
+    """Answers connections while they are quiet.
 
     Args:
-      terms: what holds for all connections.
-      hand_over: called with a connection that is quiet no more; a task is to drive it then.
-      fail: called with a connection, and what was raised by what was done for it; logs that,
-        ends the connection and closes it.  No other connection is the worse for it.
+      terms: what all connections share.
+      hand_over: called with a connection that is no longer quiet; starts a task for it.
+      fail: called with a connection and the exception raised for it; logs the exception, then
+        ends and closes that connection.  No other connection is affected.
     """
 
     def __init__(
@@ -101,25 +99,25 @@ class ExpressLane:
         self._faults = FailureLog("internal error in the express lane", "internal error again")
         self._epoll = epoll()
         self._quiet: dict[int, SocketConnection] = {}  # by descriptor
-        self._coding: set[SocketConnection] = set()  # those that a worker thread answers
+        self._coding: set[SocketConnection] = set()  # answered by worker threads
         self._listeners: dict[int, tuple[Callable[[], bool], trio.Event]] = {}
         self._open = trio.CancelScope()
         self._turn_ends = 0.0
 
     def __len__(self) -> int:
-        """Return how many connections are in the lane."""
+        """Return the number of connections in the lane."""
         return len(self._quiet) + len(self._coding)
 
     def __iter__(self) -> Iterator[SocketConnection]:
-        """Return the connections that are in the lane."""
+        """Yield the connections in the lane."""
         yield from self._quiet.values()
         yield from self._coding
 
     def enter(self, connection: SocketConnection) -> bool:
-        """Take a connection that has nothing left to be sent; return whether that could be.
+        """Take over a connection that has nothing left to send; return whether that worked.
 
-        It can't if the system lets this user have no more descriptors in sets.  The connection
-        is over at once if the lane was cancelled, as all connections were then.
+        It fails when the system allows this user no more descriptors in epoll sets.  If the lane
+        was cancelled, it cuts the connection at once, like all the others.
         """
         if self._epoll.closed:
             self._cut(connection)
@@ -133,12 +131,12 @@ class ExpressLane:
         return True
 
     async def accept_from(self, listener: socket.socket, accept: Callable[[], bool]) -> None:
-        """Have `accept`, which raises nothing, called when somebody waits, until it returns False.
+        """Call `accept` whenever a client waits, until it returns False; it must not raise.
 
         Raises:
-          OSError: the system lets this user have no more descriptors in sets.
+          OSError: the system allows this user no more descriptors in epoll sets.
         """
-        await trio.lowlevel.checkpoint_if_cancelled()  # or the set may be closed already
+        await trio.lowlevel.checkpoint_if_cancelled()  # a cancelled lane has closed its set
         stopped = trio.Event()
         descriptor = listener.fileno()
         self._epoll.register(descriptor, EPOLLIN)
@@ -150,11 +148,11 @@ class ExpressLane:
                 self._epoll.unregister(descriptor)
 
     def dismiss(self, connection: SocketConnection) -> None:
-        """Hand over a connection that is dismissed, wherever in the lane it is; raise nothing."""
+        """Hand over a dismissed connection, quiet or being coded; raise nothing."""
         try:
             if connection in self._coding:
                 self._coding.discard(connection)
-                self._forget_job(connection)  # and whatever the thread returns is lost
+                self._forget_job(connection)  # the thread's replies are lost
                 self._to_task(connection)
             elif self._quiet.get(connection.socket.fileno()) is connection:
                 connection.session.drop()
@@ -163,9 +161,9 @@ class ExpressLane:
             self._fail(connection, fault)
 
     def drain(self) -> None:
-        """Hand over all connections; nothing may enter any more, and :meth:`run` returns.
+        """Hand over all connections and let :meth:`run` return; nothing may enter afterwards.
 
-        A connection that a worker thread answers is handed over with its job.
+        A connection with a job in a worker thread is handed over together with the job.
         """
         for connection in list(self._quiet.values()):
             try:
@@ -183,7 +181,7 @@ class ExpressLane:
     async def run(self) -> None:
         """Answer connections until :meth:`drain` or cancellation.
 
-        When it is cancelled, those in the lane are over.
+        Cancelling cuts all connections in the lane.
         """
         try:
             with self._open:
@@ -200,13 +198,13 @@ class ExpressLane:
             self._quiet.clear()
             self._coding.clear()
 
-    # Ctrl-C is meant for the program, and arrives elsewhere; what looks like it in here is
-    # a plugin's.
+    # Ctrl-C is meant for the program and is raised elsewhere.  A KeyboardInterrupt in here comes
+    # from a plugin.
     @trio.lowlevel.enable_ki_protection
     async def _forever(self, part: Callable[[], Awaitable[bool]]) -> None:
-        """Do a part of the lane's work until it says that there is none, whatever it raises.
+        """Repeat `part` until it returns False; log what it raises, and go on.
 
-        What is raised by what is done for one connection does not come this far.
+        Exceptions of a single connection are handled before they reach this.
         """
         goes_on = True
         while goes_on:
@@ -215,12 +213,12 @@ class ExpressLane:
             except trio.Cancelled:
                 raise
             except BaseException as fault:
-                with suppress(BaseException):  # there may be no memory to tell it
+                with suppress(BaseException):  # there may be no memory to log it
                     self._faults.report(fault)
                 await trio.sleep(_RETRY_SECONDS)
 
     async def _answer_ready(self) -> bool:
-        """Wait for connections that are ready, and answer them as long as there are some."""
+        """Wait until connections are ready, and answer them until none is."""
         await trio.lowlevel.wait_readable(self._epoll.fileno())
         self._turn_ends = perf_counter() + _TURN_SECONDS
         while events := self._epoll.poll(0, _MOST_EVENTS):
@@ -228,9 +226,9 @@ class ExpressLane:
             try:
                 await self._answer(events, replies)
             except trio.Cancelled:
-                raise  # all are over
+                raise  # `run` cuts all connections
             except BaseException as fault:
-                # What was to be sent is lost, and its clients can't go on without it.
+                # These replies are lost, and their clients can't go on without them.
                 for connection, _ in replies:
                     self._fail(connection, fault)
                 raise
@@ -238,21 +236,21 @@ class ExpressLane:
         return True
 
     async def _give_turn(self) -> None:
-        """Let the program's other tasks have their turn, if ours is over."""
+        """Give the program's other tasks a turn if ours is over."""
         if perf_counter() > self._turn_ends:
             await trio.lowlevel.checkpoint()
             self._turn_ends = perf_counter() + _TURN_SECONDS
 
-    # A busy server does little but what these two do, so they spare calls. First all that
-    # is ready is received, then it is answered: the same code runs in a row, and a client
-    # that is woken by the first reply is still awake for the others.
+    # A busy server spends its time in these two methods, so they avoid calls.  They first receive
+    # and code for every ready connection, and then send: the same instructions run in a row, and
+    # a client that the first reply wakes is still awake for the others.
 
     async def _answer(
         self, events: list[tuple[int, int]], replies: list[tuple[SocketConnection, bytes]]
     ) -> None:
-        """Answer the connections of `events`; `replies` are those that are still to be sent."""
+        """Answer the connections of `events`; `replies` collects those that are not sent yet."""
         quiet, detector = self._quiet, self._terms.detector
-        held: list[SocketConnection] = []  # those that may hold something else than before
+        held: list[SocketConnection] = []  # may hold more or less memory than before
         now = trio.current_time()
         for descriptor, _ in events:
             connection = quiet.get(descriptor)
@@ -264,10 +262,10 @@ class ExpressLane:
                 try:
                     data = connection.socket.recv(RECEIVE_BYTES, _AT_ONCE)
                 except BlockingIOError:
-                    held.append(connection)  # part of a record came, perhaps
+                    held.append(connection)  # perhaps part of a TLS record came
                     continue
                 except SSLWantWriteError:
-                    # Something that the client does not take has to be sent first.
+                    # TLS has to send something first, and the client doesn't read.
                     self._hand_over(connection)
                     continue
                 except OSError as error:
@@ -300,7 +298,7 @@ class ExpressLane:
         self._count(held)
 
     def _send(self, replies: list[tuple[SocketConnection, bytes]]) -> None:
-        """Send `replies`, and leave none in it."""
+        """Send all `replies`, and empty the list."""
         for connection, reply in replies:
             try:
                 try:
@@ -322,13 +320,13 @@ class ExpressLane:
         replies.clear()
 
     def _count(self, held: list[SocketConnection]) -> None:
-        """Count what these hold now, and leave none of them in it; dismiss who holds too much.
+        """Count the memory of the connections in `held`, empty the list, and keep the limit.
 
-        Nobody is in the midst of being answered then.
+        That may dismiss connections.  None is in the middle of an answer at this point.
         """
         for connection in held:
             if self._quiet.get(connection.socket.fileno()) is not connection:
-                continue  # it has ended or is a task's by now, which counts it
+                continue  # it has ended, or a task has it and counts it
             try:
                 connection.count_held()
             except BaseException as fault:
@@ -339,8 +337,8 @@ class ExpressLane:
             buffers.relieve()
 
     def _code_elsewhere(self, connection: SocketConnection) -> None:
-        """Have a worker thread answer what came, while nothing else may come."""
-        connection.count_held()  # for the session is the thread's from then on
+        """Let a worker thread answer the lines received; nothing more is received meanwhile."""
+        connection.count_held()  # from here on, the session belongs to the thread
         descriptor = connection.socket.fileno()
         del self._quiet[descriptor]
         self._epoll.unregister(descriptor)
@@ -350,9 +348,9 @@ class ExpressLane:
             self._coded(connection, connection.job)
 
     def _coded(self, connection: SocketConnection, job: Job) -> None:
-        """Go on with a connection for which a worker thread has something."""
+        """Go on with a connection for which a worker thread has replies."""
         if connection not in self._coding:
-            return  # it was cut meanwhile
+            return  # it was cut in the meantime
         try:
             self._coding.discard(connection)
             connection.waiting_since = trio.current_time()
@@ -370,7 +368,7 @@ class ExpressLane:
             self._fail(connection, fault)
 
     def _send_coded(self, connection: SocketConnection) -> None:
-        """Go on with a connection as though it had been answered in place."""
+        """Go on with a connection as if it had been answered in place."""
         reply, connection.reply = connection.reply, b""
         if reply:
             self._send([(connection, reply)])
@@ -380,7 +378,7 @@ class ExpressLane:
     def _accept(self, descriptor: int) -> None:
         found = self._listeners.get(descriptor)
         if found is None:
-            return  # it was closed, or its connection left, since the set was asked
+            return  # the listener was closed, or the connection left, after the poll
         accept, stopped = found
         if not accept():
             del self._listeners[descriptor]
@@ -394,14 +392,14 @@ class ExpressLane:
             self._hand_over(connection)
 
     async def _look_for_timeouts(self) -> bool:
-        """Wait for the next look, and hand over those whose time is up."""
+        """Wait for the next look, and hand over the connections that have timed out."""
         limits = self._terms.limits
         shortest = min(limits.idle_timeout, limits.line_timeout)
         if shortest == inf:
             return False
         await trio.sleep(min(shortest / _LOOKS_PER_TIMEOUT, _SECONDS_BETWEEN_LOOKS))
         now = trio.current_time()
-        # Since when nothing came, at the least, if the time is up.
+        # A connection that has received something since then is not idle.
         since = now - limits.idle_timeout
         for connection in [
             one
@@ -409,7 +407,7 @@ class ExpressLane:
             if one.waiting_since <= since or one.session.has_begun_line
         ]:
             try:
-                # What has come is in time, even if it was not its turn yet.
+                # Input that waits in the socket came in time.
                 if connection.input_deadline() <= now and not is_readable(connection.socket):
                     self._hand_over(connection)
             except BaseException as fault:
@@ -439,7 +437,7 @@ class ExpressLane:
             connection.job = None
 
     def _fail(self, connection: SocketConnection, fault: BaseException) -> None:
-        """End and close a connection for which something was raised that must not be."""
+        """End and close a connection after an internal error."""
         self._coding.discard(connection)
         self._forget_job(connection)
         descriptor = connection.socket.fileno()

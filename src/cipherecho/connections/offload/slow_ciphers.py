@@ -1,9 +1,9 @@
-"""How quick a cipher is, as its author says and as it was seen.
+"""Finds out how slow a cipher is, from what its author says and from measurements.
 
-Whoever drives a session asks here how much of what waits it may code in the event loop, where
-everyone else waits meanwhile, and what has to go to a worker thread.  What a line costs is
-known from those before it: as much for each unit of its weight (see
-:mod:`cipherecho.session`) as the dearest of late.
+The drivers ask here how much they may code in the event loop, where everything else waits
+meanwhile, and which lines have to go to a worker thread.  The cost of a line is estimated from
+earlier lines: each unit of its weight (see :mod:`cipherecho.session`) costs as much as in the
+slowest recent line.
 """
 
 from __future__ import annotations
@@ -27,62 +27,62 @@ __all__ = ["TURN_SECONDS", "SlowCipherDetector", "Usage", "usage"]
 log = logging.getLogger("cipherecho")
 
 TURN_SECONDS = 0.001
-"""For so long the event loop codes at a go, and then until the line under way has ended: nobody
-notices that someone else took so long, and what comes between two turns costs a fiftieth."""
+"""How long the event loop codes in one turn; the line that is being coded then still ends.  Nobody
+notices a delay this short, and the work between two turns costs 2 %."""
 
-# What is thought to take longer is not begun in the event loop, be it one line or many at once.
+# The event loop doesn't begin a line, or a batch of lines, that is expected to take longer.
 _LONGEST_SECONDS = 0.002
 
-# So much is coded in one by a worker thread, if the cipher codes many lines in one. They are
-# answered together, and lost together.
+# How long a worker thread codes in one call, if the cipher codes many lines in one.  These lines
+# are answered together, and lost together.
 _PIECE_SECONDS = 0.02
 
-# Before anything is known, a line of a kilobyte may take so long.
+# Before the first measurement, a line of a kilobyte is expected to take `_LONGEST_SECONDS`.
 _FIRST_WEIGHT = 1088
 
-# With each call that was quicker, what a unit of weight is thought to cost falls by this, so
-# that a single quick line does not make a dear one's neighbours look cheap.
+# After a quicker call, the estimate falls at most by this factor, so that a single quick line
+# doesn't make a slow cipher look quick.
 _FALL = 0.8
 
-# A coarse clock may say that it took no time at all.
+# A coarse clock may measure no time at all.
 _LEAST_SECONDS = 1e-12
 
-# A call in the event loop that took so long held others up: what its lines cost was not to be
-# foreseen. (A cipher that is merely dear is known as that after its first line.)
+# A call in the event loop that took this long delayed other clients: the cost of its lines was
+# unpredictable.  (A cipher that is always slow is known to be so after its first line.)
 _HELD_UP_SECONDS = 0.005
 
-# What took that long, and twice as long as was thought, may have been a pause of the machine.
+# If a call took this long, and twice the estimate, the machine may have paused.
 _SUSPECT_SECONDS = 0.0002
 
-# How much of the processor the event loop had is looked up so often, which costs two microseconds;
-# and each time for a while after somebody has waited, the cipher or the loop, nobody knows who.
+# How often the event loop's processor time is read, which costs 2 µs.  After the thread has waited
+# for something, in the cipher or in the loop, it is read before every call for a while.
 _SECONDS_BETWEEN_LOOKS = 0.002
 _SHORTEST_SUSPICION = 1.0
 
-# After it was held up, the cipher has to stay in worker threads for so many times as long, so that
-# it holds the loop up for a hundredth of the time at most; and for twice as long each time that
-# it happens again soon. Where a pause of the machine looks alike, there are ends to it.
+# After a delay, the cipher stays in worker threads for this many times as long, so that it delays
+# the loop for at most 1 % of the time; and twice as long each time that it happens again soon.
+# Both are limited, since a pause of the machine can look the same.
 _AWAY_TIMES = 100
 _LONGEST_FIRST_TIME_AWAY = 10.0
 _LONGEST_TIME_AWAY = 300.0
 
-# What happens later than so many times as long after a cipher was away is a first time again.
+# A delay counts as "again soon" up to this many times the last stay in worker threads.
 _SOON_TIMES = 10
 
 
 class Usage(NamedTuple):
-    """What a thread had of the machine."""
+    """What a thread has used of the machine."""
 
     seconds: float
-    """How long it had a processor."""
+    """Its processor time."""
     waits: int
-    """How often it gave that up by itself, to sleep or to wait for something."""
+    """How often it gave up the processor by itself, to sleep or to wait for something."""
 
 
 def usage() -> Usage | None:
-    """Return what this thread had of the machine up to now; None where nobody knows."""
+    """Return what this thread has used so far; None if the platform doesn't say."""
     if sys.platform == "linux":
-        # The processor time in here is as exact as the system's tick, which is 4 ms.
+        # Not getrusage's processor time: that is only as exact as the system's tick, 4 ms.
         return Usage(thread_time(), getrusage(RUSAGE_THREAD).ru_nvcsw)
     return None
 
@@ -100,25 +100,25 @@ class _Session(Protocol):
 
 
 class SlowCipherDetector:
-    """Tells how much of a cipher's work fits into a time; all who share it share this.
+    """Tells how much a cipher can code in a given time; all connections of a server share one.
 
     Args:
-      cipher: the cipher.
+      cipher: the cipher to watch.
     """
 
     def __init__(self, cipher: Cipher) -> None:
         self.never_slow = table_of(cipher) is not None
-        """Whether it never has to be watched: a table takes a nanosecond a byte."""
+        """Whether the cipher needs no watching: a table takes a nanosecond a byte."""
         self.name = name_of(cipher)
-        """What it is called in the log."""
-        # What a unit of weight takes, and what of it fits into a turn, unless that is fixed.
+        """The cipher's name in the log."""
+        # The seconds for a unit of weight, and the weight that fits into a turn.
         self._seconds = _LONGEST_SECONDS / _FIRST_WEIGHT
         self._turn: float = inf if self.never_slow else _FIRST_WEIGHT
         self._is_fixed = self.never_slow
         if is_slow(cipher):
             self._turn, self._is_fixed = 0, True
         self._knows_nothing = True
-        # What the event loop had of the machine before a call, or a little earlier.
+        # What the event loop had used before the last call, or shortly before that.
         self._used = usage()
         self._look_again = -inf
         self._suspects_until = -inf
@@ -127,24 +127,24 @@ class SlowCipherDetector:
         self._seconds_away = 0.0
 
     def turn(self) -> float:
-        """Return the weight that may be coded in the event loop at a go: 0 for none at all."""
+        """Return the weight that the event loop may code in one turn; 0 means nothing."""
         if self._is_away:
             self._is_away = perf_counter() < self._away_until
             return 0 if self._is_away else self._turn
         return self._turn
 
     def piece(self) -> float:
-        """Return the weight that a worker thread may code in one."""
+        """Return the weight that a worker thread may code in one call."""
         return _PIECE_SECONDS / self._seconds
 
     def is_slow(self, session: _Session) -> bool:
-        """Return whether the next line of a session has to be coded by a worker thread."""
+        """Return whether a worker thread has to code the next line of a session."""
         return session.due > self.turn()
 
     def receive(self, session: _Session, data: bytes) -> bytes:
-        """Return what a session answers to `data`, or to its end if that is empty.
+        """Return a session's replies to `data`, or to the end of input if it is empty.
 
-        No more is coded than may be in the event loop at a go; the session has more then.
+        This codes at most one turn's worth; the rest stays in the session, which has more then.
         """
         if self.never_slow:
             return session.receive(data) if data else session.end()
@@ -153,10 +153,10 @@ class SlowCipherDetector:
         return self.time(session, session.end)
 
     def time(self, session: _Session, answering: Callable[..., bytes], *data: bytes) -> bytes:
-        """Return what `answering` of a session returns, which codes no more than a turn's worth.
+        """Call `answering`, a method of a session, for at most one turn, and measure it.
 
-        It is given `data`, the weight that it may code, and what tells it that the turn is
-        over, should that be earlier; and it is watched.
+        It gets `data`, the weight that it may code, and a function that says whether the turn's
+        time is over.
         """
         weight = session.weight
         most = self.turn() if self._is_away else self._turn
@@ -176,13 +176,13 @@ class SlowCipherDetector:
                 self.learn(seconds, coded)
 
     def _look(self, begin: float) -> None:
-        """See what the event loop had of the machine before a call that begins now."""
+        """Read what the event loop has used, before a call that begins now."""
         self._used = usage()
         is_sure = begin < self._suspects_until
         self._look_again = begin if is_sure else begin + _SECONDS_BETWEEN_LOOKS
 
     def learn(self, seconds: float, weight: int) -> None:
-        """Take into account that coding so much took so long, wherever it was coded."""
+        """Update the estimate: coding `weight` took so many seconds, in any thread."""
         each = seconds / weight
         if not self._knows_nothing:
             each = max(each, _FALL * self._seconds)
@@ -192,21 +192,21 @@ class SlowCipherDetector:
             self._turn = _LONGEST_SECONDS / self._seconds
 
     def _without_pauses(self, begin: float, seconds: float) -> float:
-        """Return how long a call took without pauses that the machine made, as far as is known."""
+        """Return how long a call took, without pauses of the machine as far as they are known."""
         before, used = self._used, usage()
         if before is None or used is None:
             return seconds
         if used.waits != before.waits:
-            if begin < self._suspects_until:  # nobody else did anything since `before`
+            if begin < self._suspects_until:  # read just before the call, so the cipher waited
                 return seconds
             self._suspects_until = begin + max(_SHORTEST_SUSPICION, _AWAY_TIMES * seconds)
             self._look_again = -inf
         return min(seconds, used.seconds - before.seconds)
 
     def _stay_away(self, now: float, seconds: float) -> None:
-        """Keep the cipher out of the event loop for a while; it held that up until now."""
+        """Keep the cipher out of the event loop for a while, as it has just delayed that."""
         log.info(
-            "the cipher %(cipher)s took %(seconds).3f s at one go: it goes on in worker threads",
+            "the cipher %(cipher)s took %(seconds).3f s in one call: worker threads run it now",
             {"cipher": self.name, "seconds": seconds},
         )
         again_until = self._away_until + _SOON_TIMES * self._seconds_away

@@ -1,9 +1,9 @@
-"""The event loop's time, given out to the tasks of a server that code in it.
+"""Shares the event loop's time among the tasks of a server that code in it.
 
-A thousand connections may each have a millisecond's work to do in the event loop.  If each did
-it when its task is run, whoever waits for the loop, such as a client of another server in the
-process, would wait for a second.  So they do it in turns, of about a millisecond in all, and
-everybody else has the loop between two of them.
+A thousand connections may each need the event loop for a millisecond.  If each took it as soon as
+its task ran, everything else in the loop, such as a client of another server in the process, would
+wait for a second.  So they code in turns: together for about a millisecond, then everything else
+in the loop runs.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from cipherecho.connections.offload.slow_ciphers import TURN_SECONDS
 
 __all__ = ["Turns"]
 
-# If no turn has begun for so long, somebody who was to see to that has failed.
+# If no turn begins for this long, the callback that begins turns has failed.
 _LONGEST_TURN_SECONDS = 5.0
 
-# How much the mean time of a job follows each of them.
+# The weight of the newest job in the moving mean of their times.
 _NEWEST_SHARE = 0.1
 
 
 class Turns:
-    """Lets tasks code for a millisecond between two looks at everything else.
+    """Lets tasks code for a millisecond at a time, between rounds of the event loop.
 
-    Who comes first is first, and as long as there is little to do, nobody waits.
+    Tasks take turns in the order in which they came.  When there is little to do, no task waits.
     """
 
     def __init__(self) -> None:
@@ -36,11 +36,11 @@ class Turns:
 
     @property
     def must_wait(self) -> bool:
-        """Whether whoever has something to code has to :meth:`wait` now."""
+        """Whether a task has to :meth:`wait` before it codes."""
         return self._turn_ends
 
     async def wait(self) -> None:
-        """Return when it is the caller's turn, at once if nobody has to wait."""
+        """Wait for the caller's turn; return at once if no task has to wait."""
         waits = self._turn_ends
         while waits:
             number = self._number
@@ -49,14 +49,14 @@ class Turns:
             waits = scope.cancelled_caught and number != self._number
 
     def spend(self, seconds: float) -> None:
-        """Say how long the caller coded just now."""
+        """Record that the caller has just coded for so many seconds."""
         self._spent += seconds
         self._mean += _NEWEST_SHARE * (seconds - self._mean)
         if self._spent >= TURN_SECONDS and not self._turn_ends:
             self._end_turn()
 
     def _end_turn(self) -> None:
-        # This is done when everything else that is ready has been done.
+        # The loop calls this after everything else that is ready has run.
         trio.lowlevel.current_trio_token().run_sync_soon(self._begin_turn)
         self._turn_ends = True
 
@@ -66,8 +66,8 @@ class Turns:
         try:
             if self._waiting:
                 self._waiting.unpark(count=max(1, int(TURN_SECONDS / max(self._mean, 1e-9))))
-                self._number += 1  # only now, or who waits takes it for one that has begun
-                # Those who come meanwhile wait behind the others, or for those that were let in.
+                self._number += 1  # only after unpark: `wait` takes a new number for a new turn
+                # Tasks that come in the meantime wait behind the others.
                 self._end_turn()
-        except BaseException:  # noqa: S110 (it would end the program; and nobody waits for ever)
+        except BaseException:  # noqa: S110 (it would end the program; `wait` has a time limit)
             pass
