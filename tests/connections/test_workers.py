@@ -467,8 +467,8 @@ async def test_when_all_threads_are_written_off_clients_are_refused_until_one_re
         refused = crew.client(b"a\n")
         for reply in (await waiting.news(), await crew.code(refused)):
             assert reply == (
-                b"!error: got a line when 2 before it still take their time, expected that a "
-                b"thread is left; closing the connection\n"
+                b"!error: got a line while 2 earlier ones still block every worker thread, "
+                b"expected a free one; closing the connection\n"
             )
         assert refused.session.closed is Closed.NO_WORKER
         assert caplog.text.count("no worker thread is left for the cipher Gated") == 1
@@ -488,7 +488,7 @@ async def test_a_source_may_lose_a_quarter_of_the_threads(mock_clock: MockClock)
             await everything(job)
         refused = crew.client(b"a\n", "bad")
         assert await crew.code(refused) == (
-            b"!error: got a line when 2 of your address still take more than 1 s, expected at "
+            b"!error: got a line while 2 from your address still take more than 1 s, expected at "
             b"most 2; closing the connection\n"
         )
         assert refused.session.closed is Closed.SOURCE_STUCK

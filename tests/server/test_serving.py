@@ -643,7 +643,7 @@ async def test_a_line_that_takes_longer_than_the_coding_time_ends_its_connection
             assert server.counters.workers_written_off == 1
             # Others are served; but this source, the only one here, may have lost one of four.
             assert (await server.ask(b"a\n")).startswith(
-                b"!error: got a line when 1 of your address still take more than 0.2 s"
+                b"!error: got a line while 1 from your address still take more than 0.2 s"
             )
             cipher.go.set()
             while server.counters.workers_written_off:

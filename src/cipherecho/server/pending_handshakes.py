@@ -1,8 +1,8 @@
-"""The clients that are not through their handshake yet: a PROXY header, or TLS.
+"""The clients whose handshake, a PROXY header or TLS, has not finished.
 
-They cost a place and have shown nothing for it, so they have a share of the places.  When
-that is used up, one of them has to go for each that comes, so that whoever opens connections
-and says nothing on them only keeps itself out.
+They take places before they have shown that they are real clients, so they get only a share of the
+places.  When that share is used up, each new client replaces one of them.  So a client that opens
+connections and sends nothing shuts out only itself.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ __all__ = ["PendingHandshakes"]
 
 
 class PendingHandshakes:
-    """All handshakes of a server that are under way.
+    """All running handshakes of a server.
 
     Args:
-      most: how many there may be, from 1.
+      most: how many may run at once, at least 1.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._number = 0
-        # By source, each in the order in which they began. Clients without a source, on Unix
-        # sockets, are one together.
+        # By source, in the order in which they began.  Clients on Unix sockets have no source;
+        # together they count as one.
         self._under_way: dict[Source | None, dict[Client, trio.CancelScope]] = {}
 
     def begin(self, client: Client, until: float) -> tuple[trio.CancelScope, Client | None]:
-        """Count a client among them; return what bounds its time, and who had to make room.
+        """Count a client's handshake; return its cancel scope, and the client crowded out by it.
 
-        The scope is cancelled at `until`, by Trio's clock, or when the client has to make room
-        itself.  That is, of the source that has the most of them, whoever has waited longest.
+        The scope is cancelled at `until`, by Trio's clock, or when the client itself is crowded
+        out.  Of the source with the most handshakes, the one that began first is crowded out.
         """
         crowded_out = self._make_room() if self._number >= self._most else None
         scope = trio.CancelScope(deadline=until)
@@ -42,9 +42,9 @@ class PendingHandshakes:
         return scope, crowded_out
 
     def end(self, client: Client) -> bool:
-        """Count a client among them no more; return whether it was, and so was not crowded out.
+        """Stop counting a client's handshake; return False if it was crowded out or never began.
 
-        Its address has to be the one with which it began.
+        The client's address must be the same as when the handshake began.
         """
         source = source_of(client.address)
         waiting = self._under_way.get(source)
@@ -56,7 +56,7 @@ class PendingHandshakes:
         return True
 
     def hurry(self, deadline: float) -> None:
-        """End those that are not done by `deadline`."""
+        """Cancel the handshakes that have not finished by `deadline`, by Trio's clock."""
         for waiting in self._under_way.values():
             for scope in waiting.values():
                 scope.deadline = min(scope.deadline, deadline)
@@ -64,6 +64,6 @@ class PendingHandshakes:
     def _make_room(self) -> Client:
         source = max(self._under_way, key=lambda one: len(self._under_way[one]))
         client, scope = next(iter(self._under_way[source].items()))
-        self.end(client)  # at once, since its task ends some turns later
+        self.end(client)  # now, since its task ends some turns of the loop later
         scope.cancel()
         return client

@@ -1,8 +1,8 @@
-"""From a client that was accepted to one that is served, or refused.
+"""Turns an accepted client into one that is served or refused.
 
-Who it is and whether it may come in is found out here: the PROXY header, the limits, the TLS
-handshake.  What waits for a client is done in a task of its own; a plain one that is let in
-needs none.
+This identifies the client and decides whether to admit it: the PROXY header, the limits, the TLS
+handshake.  Steps that wait for the client run in a task of its own; admitting a plain client needs
+no task.
 """
 
 from __future__ import annotations
@@ -32,32 +32,32 @@ __all__ = ["Welcome"]
 T = TypeVar("T")
 
 _Work: TypeAlias = Callable[[], Awaitable[None]]
-"""What is to be waited for."""
+"""The steps for a client that have to wait."""
 
-# How long a client that is refused may be silent before it is closed. It has seldom sent
-# anything, so it is in little danger of a reset; and others wait to be told the same.
+# How long a refused client may be silent before it is closed.  It has seldom sent anything, so a
+# reset would seldom destroy its error line; and other refused clients wait for their turn.
 _REFUSAL_SECONDS = 0.25
 _REFUSAL_SECONDS_AT_SHUTDOWN = 0.02
 
-# It gets so long for a TLS handshake before it is told: some round trips around the world.
+# How long a refused client gets for its TLS handshake: some round trips around the world.
 _REFUSAL_HANDSHAKE_SECONDS = 2.0
 
-# At shutdown, clients that are still in a handshake get so long for it.
+# How long a handshake may still take after a shutdown has begun.
 _HANDSHAKE_SECONDS_AT_SHUTDOWN = 1.0
 
-# Whom a certificate is for is kept for the log up to so many characters.
+# The log gets this many characters of a client certificate's subject.
 _LONGEST_SUBJECT = 100
 
 
 class Welcome:
-    """Receives the clients of a server.
+    """Admits or refuses the clients of a server.
 
     Args:
-      session: copied afresh for each client that is served.
-      terms: what holds for all connections.
-      proxies: who has to begin with a PROXY header.
-      admission: who may come in.
-      drivers: drive the connections of those who do.
+      session: the model of a session; each served client gets a fresh copy.
+      terms: what all connections share.
+      proxies: the peers that must begin with a PROXY header.
+      admission: decides which clients are served.
+      drivers: drive the connections of served clients.
       start: starts a task, given an async function and its arguments.
     """
 
@@ -79,22 +79,22 @@ class Welcome:
         self._draining = False
 
     def drain(self) -> None:
-        """Hurry, since the server shuts down."""
+        """Shorten all handshakes: the server is shutting down."""
         self._draining = True
         self._admission.hurry_handshakes(trio.current_time() + _HANDSHAKE_SECONDS_AT_SHUTDOWN)
 
     def greet(
         self, certificates: Certificates | None, accepted: socket.socket, address: object
     ) -> None:
-        """Take over a client that was just accepted, and have it served or refused."""
+        """Take over a client that was just accepted; serve or refuse it."""
         client = Client(accepted, address, self._admission.give_back)
         self._admission.hold()
         try:
             work: _Work | None
             if self._proxies is not None and address in self._proxies:
                 until = self._until()
-                # Begun here and not in the task, so that of a crowd that comes at once, those who
-                # have to go do not keep the others out.
+                # Begin here, not in the task: if many clients come at once, those that are
+                # crowded out make room immediately.
                 scope = self._admission.begin_handshake(client, until)
                 work = partial(self._identify, client, scope, until, certificates)
             else:
@@ -104,10 +104,10 @@ class Welcome:
         except BaseException as fault:
             self._fail(client, fault)
 
-    # The boundary round a client that is not served yet: `greet`, which runs in place, and this.
+    # Before a client is served, its error boundary is `greet`, which never waits, and this method.
     @trio.lowlevel.enable_ki_protection
     async def _attend(self, client: Client, work: _Work) -> None:
-        """Do what takes time for a client, and close it unless it is served then."""
+        """Do the steps that wait for a client; close it unless it is served afterwards."""
         try:
             await work()
         except trio.Cancelled:
@@ -120,7 +120,7 @@ class Welcome:
                 client.close()
 
     def _fail(self, client: Client, fault: BaseException) -> None:
-        """Close a client for which something was raised that must not be."""
+        """Log an internal error, and close its client."""
         try:
             self._drivers.log_fault(peer_name(client.address), fault)
         finally:
@@ -129,10 +129,10 @@ class Welcome:
     def _admit(
         self, client: Client, certificates: Certificates | None, until: float | None = None
     ) -> _Work | None:
-        """Have a client served or refused whose address is known.
+        """Serve or refuse a client whose address is known.
 
-        Return what of that takes time, if anything does; TLS has time up to `until`, or for as
-        long as a handshake has that begins now.
+        Returns the steps that have to wait, if there are any.  A TLS handshake may take until
+        `until`; if that is None, as long as any handshake that begins now.
         """
         refusal = self._admission.admit(client)
         if refusal is not None:
@@ -149,16 +149,16 @@ class Welcome:
         return None
 
     def _enter(self, client: Client, subject: str = "") -> None:
-        """Have a client served from now on."""
+        """Serve a client from now on."""
         peer = peer_name(client.address)
         connection = SocketConnection(self._session.fresh(), self._terms, peer, client)
         connection.subject = subject
         if not self._admission.needs_addresses:
-            client.address = None  # there may be many thousands
+            client.address = None  # saves memory: there may be many thousands
         self._drivers.enter(connection)
 
     def _until(self) -> float:
-        """Return until when a handshake that begins now may take."""
+        """Return the deadline of a handshake that begins now."""
         seconds = self._terms.limits.handshake_timeout
         if self._draining:
             seconds = min(seconds, _HANDSHAKE_SECONDS_AT_SHUTDOWN)
@@ -171,12 +171,12 @@ class Welcome:
         until: float,
         certificates: Certificates | None,
     ) -> None:
-        """Go on with the client that a proxy speaks for, once it has said who that is."""
+        """Receive a proxy's header, and go on with the client that it names."""
         receiving = partial(receive_proxy_header, cast(socket.socket, client.socket))
         header = await self._handshake(Refused.PROXY_HEADER, client, scope, receiving)
         if header is None:
             return
-        if header.source is not None:  # or it speaks for itself, to see whether we are alive
+        if header.source is not None:  # None: the proxy itself checks whether we are alive
             client.address = header.source
         if work := self._admit(client, certificates, until):
             await work()
@@ -184,7 +184,7 @@ class Welcome:
     async def _secure(
         self, client: Client, scope: trio.CancelScope, certificates: Certificates
     ) -> None:
-        """Have a client served after its TLS handshake."""
+        """Do the TLS handshake with a client, then serve it."""
         shaking = partial(shake_hands, cast(socket.socket, client.socket), certificates.context)
         secured = await self._handshake(Refused.TLS_HANDSHAKE, client, scope, shaking)
         if secured is not None:
@@ -198,7 +198,7 @@ class Welcome:
         scope: trio.CancelScope,
         handshake: Callable[[], Awaitable[T]],
     ) -> T | None:
-        """Return what comes of a part of the handshake; None, and it is told, if that fails."""
+        """Return the result of a part of the handshake; if it fails, log that and return None."""
         result = None
         problem = "it took too long"
         try:
@@ -216,7 +216,7 @@ class Welcome:
     async def _turn_away(
         self, client: Client, certificates: Certificates | None, refusal: Refused
     ) -> None:
-        """Tell a client why it is not served."""
+        """Send a refused client the reason, then close gently."""
         silence = _REFUSAL_SECONDS_AT_SHUTDOWN if self._draining else _REFUSAL_SECONDS
         try:
             if certificates is not None:
@@ -226,4 +226,4 @@ class Welcome:
             last_words = error_line(self._admission.explain(refusal))
             await close_gently(stream_of(client.socket), last_words, silence)
         except (HandshakeError, trio.BrokenResourceError, trio.TooSlowError):
-            pass  # it went away by itself, or does not listen
+            pass  # the client went away, or doesn't read

@@ -1,18 +1,18 @@
-"""Threads for what would hold up the event loop: a bounded number, shared out by time.
+"""Worker threads for lines that would block the event loop: a limited number, shared by time.
 
-Trio's own are made for anything; a call through one costs half as much again as the whole
-of answering a line.  These are made for many short jobs: the loop puts what is to be done
-into a queue, and what came of it comes back by the loop's own.
+Trio's threads are made for any work; a call through one costs half as much again as answering a
+whole line.  These threads are made for many short jobs: the event loop puts jobs into a queue, and
+results come back through the loop's own queue.
 
-A job is a connection's lines, one after the other, for some 50 ms.  Then its connection
-goes to the back of the queue, which is fair by time (start-time fair queueing: Goyal, Vin and
-Cheng, 1996): a connection's jobs are in it by the time that its earlier ones took, and
-one that comes anew is next, as is one that has paused for as long as its lines took.  Who waits
-moves up by a tenth of that time, so that those can't keep others waiting for ever.  As soon as
-somebody else is due, a job ends with the line under way.
+A job codes lines of one connection, one after the other, for about 50 ms.  Then the connection goes
+to the back of the queue, which is fair by time (start-time fair queueing: Goyal, Vin and Cheng,
+1996).  The position of a job depends on the time that earlier jobs of its connection took.  A new
+connection comes first, and so does one that has paused for as long as its lines took.  A waiting
+job moves up by a tenth of the time that it waits, so that new connections can't keep it waiting for
+ever.  As soon as another job is due, a running job ends after its current line.
 
-A line that takes longer than the coding time costs its connection, and the thread is written
-off, as nobody can end it; another takes its place.
+A line that exceeds the coding timeout ends its connection.  Its thread can't be stopped, so it is
+written off, and another thread takes its place.
 """
 
 from __future__ import annotations
@@ -39,37 +39,37 @@ __all__ = ["Job", "Workers"]
 
 log = logging.getLogger("cipherecho")
 
-# For so long a job goes on with its connection's lines if nobody else is due: each job costs
-# some 0.1 ms for the way there and back.
+# How long a job codes if no other job is due: passing a job to a thread and back costs about
+# 0.1 ms.
 _JOB_SECONDS = 0.05
 
-# And for so long if somebody is.
+# How long it codes if another job is due.
 _SHORTEST_JOB_SECONDS = 0.002
 
-# How often jobs under way are looked at. What was coded when a job was looked at before, and is
-# not sent yet since the line after it takes its time, is sent: within 50 ms.
+# How often the loop looks at running jobs.  It sends replies that were ready at the previous look
+# and are still held back by a slow line after them: each is sent within 50 ms.
 _SECONDS_BETWEEN_LOOKS = 0.025
 
-# After so long without a job, there is no more looking.
+# After this long without a job, the loop stops looking.
 _IDLE_SECONDS = 1.0
 
-# When there is no memory to hand over what is done, a thread tries again after so long.
+# A thread without memory to hand over its job tries again after this long.
 _RETRY_SECONDS = 0.01
 
-# Who waits moves up in the queue by this share of the time.
+# A waiting job moves up in the queue by this share of its waiting time.
 _WAITING_SHARE = 0.1
 
-# Threads that together keep about one processor busy are in each other's way: as a rule it is the
-# interpreter's lock that they wait for, and so does the loop, each time for all of them. Then
-# so many are at work at once, and one more for each whose line has been under way for long.
+# Threads that together keep about one processor busy block each other: usually they wait for the
+# interpreter's lock, and the event loop then waits for all of them each time.  In that case, only
+# this many run at once, plus one for each line that has been running for long.
 _ONE_PROCESSOR = 0.7, 1.4
 _IN_EACH_OTHERS_WAY = 2
 _LONG_SECONDS = 0.1
 
-# How much what is known of that follows the newest job.
+# The weight of the newest job in the moving mean of busy processors.
 _NEWEST_SHARE = 0.1
 
-# One source may have this share of the threads that can be written off.
+# Lines of one source may write off this share of the threads: a quarter.
 _SOURCE_SHARE = 4
 
 
@@ -77,11 +77,11 @@ _Refusal: TypeAlias = tuple[Closed, str]
 
 
 class _Connection(Protocol):
-    """What is asked of a connection whose lines are to be coded."""
+    """The interface of a connection whose lines are to be coded."""
 
     session: Session
-    worked_until: float  # in the time that the queue counts
-    worked_at: float  # when that was found
+    worked_until: float  # in the queue's virtual time
+    worked_at: float  # when that was set, by perf_counter
 
     @property
     def peer(self) -> str: ...
@@ -91,10 +91,10 @@ class _Connection(Protocol):
 
 
 class Job:
-    """Lines of one connection that a worker thread answers.
+    """Lines of one connection for a worker thread to answer.
 
     Args:
-      connection: whose they are.
+      connection: the connection.
       notify: as in :meth:`Workers.submit`.
     """
 
@@ -129,31 +129,31 @@ class Job:
         self._notify = notify
         self._task: trio.lowlevel.Task | None = None
         self.finished = False
-        """Whether there is no more to come than what can be taken now."""
-        # What follows is for the workers alone. Of the loop's:
-        self.start = 0.0  # from when on it is due, in the time that the queue counts
+        """Whether :meth:`take` returns the last of the replies now."""
+        # The rest is for `Workers` alone.  The event loop changes these:
+        self.start = 0.0  # when it is due, in the queue's virtual time
         self.wanted = True
-        self.aged = False  # whether there was something to be sent at the last look
-        self.seen = -1  # how many lines there were at the last look, and since when
-        self.seen_since = 0.0
-        self.source: Hashable = None  # whose thread was written off
+        self.aged = False  # whether replies were ready at the last look
+        self.seen = -1  # how many lines were coded at the last look, ...
+        self.seen_since = 0.0  # ... and since when
+        self.source: Hashable = None  # the source whose line wrote off the thread
         self.counted = False
         self.settled = False
-        # And of the thread that has it, the first four under the lock:
+        # The thread that runs the job changes these, the first four under the lock:
         self.lock = threading.Lock()
         self.replies: list[bytes] = []
-        self.lines = 0  # or pieces that were coded in one
+        self.lines = 0  # or calls, where one call codes many lines
         self.over = False
         self.written_off = False
         self.seconds = 0.0
         self.cpu_seconds = 0.0
-        self.dearest = (0.0, 1)  # seconds and weight of the line that was that
+        self.dearest = (0.0, 1)  # seconds and weight of the line that was slowest for its weight
         self.failure: BaseException | None = None
 
     def take(self) -> bytes:
-        """Return what is to be sent of what was coded since this was called last.
+        """Return the replies that were coded since the last call.
 
-        Raises what must not be raised while lines are coded, if something was.
+        If coding failed with an internal error, this raises it once the job has finished.
         """
         with self.lock:
             replies, self.replies = self.replies, []
@@ -163,9 +163,9 @@ class Job:
         return b"".join(replies)
 
     async def news(self) -> bytes:
-        """Return what :meth:`take` does, as soon as there is something or it has finished.
+        """Wait until replies are ready or the job has finished; return what :meth:`take` returns.
 
-        Nothing is notified of any more then.
+        After this, `notify` is never called.  Cancelling loses no reply.
         """
         self._notify = None
         if not (self.replies or self.finished):
@@ -177,11 +177,11 @@ class Job:
         return self.take()
 
     def abandon(self) -> None:
-        """Say that nobody waits for it any more; the line under way is its last."""
+        """Give up the job: nobody waits for it, and it ends after its current line."""
         self.wanted = False
 
     def tell(self) -> None:
-        """Tell whoever waits for it that there is something."""
+        """Wake the task that waits for replies, or call `notify`."""
         if self._task is not None:
             trio.lowlevel.reschedule(self._task)
             self._task = None
@@ -193,18 +193,18 @@ class Job:
 class Workers:
     """Worker threads of one server.
 
-    They are started when they are first needed, and end with :meth:`close`.  One that is
-    still at work then, or when the process ends, is not waited for.
+    A thread starts when it is first needed, and ends after :meth:`close`.  Neither `close` nor the
+    end of the process waits for a thread that is still coding.
 
-    There are `limits.max_workers` at the most, beside those that are written off, of which so
-    many have another in their place.  After that there are fewer, and at last none: then what
-    is submitted is refused, until one of them returns.  One source is refused when a
-    quarter of `limits.max_workers` are written off for its lines.
+    At most `limits.max_workers` threads are usable at once.  The first `limits.max_workers` threads
+    that are written off are replaced.  After that, fewer are left, and finally none: then every job
+    is refused until a written-off thread returns.  A source is refused while a quarter of
+    `limits.max_workers` is written off for its lines.
 
     Args:
-      limits: of these, `max_workers` and `coding_timeout`.
-      detector: how quick the cipher is that they run.
-      counters: where it is counted how many are written off.
+      limits: `max_workers` and `coding_timeout` are used.
+      detector: knows how quick the cipher is, and learns from each job.
+      counters: counts the threads that are written off.
     """
 
     def __init__(self, limits: Limits, detector: SlowCipherDetector, counters: Counters) -> None:
@@ -213,37 +213,37 @@ class Workers:
         self._most_of_source = max(1, limits.max_workers // _SOURCE_SHARE)
         self._detector = detector
         self._counters = counters
-        # What follows is the loop's alone.
-        self._threads = 0  # that are not written off
-        self._unfinished = 0  # jobs under way or waiting
+        # Only the event loop uses these.
+        self._threads = 0  # those that are not written off
+        self._unfinished = 0  # jobs that run or wait
         self._stuck: Counter[Hashable] = Counter()  # threads written off, by source
         self._is_watching = False
-        self._processors = 0.0  # how many they keep busy together, of late
-        self._long = 0  # lines that have been under way for long
+        self._processors = 0.0  # how many processors the threads keep busy, as a moving mean
+        self._long = 0  # lines that have been running for long
         self._seldom = LogThrottle()
         self._closed = False  # threads read it
-        # And what follows everybody's, under the lock.
+        # The loop and the threads use these, under the lock.
         self._lock = threading.Lock()
         self._waiting: list[tuple[float, int, Job]] = []  # a heap
         self._numbers = count()
-        self._now = 0.0  # in the time that the queue counts: the start of what began last
+        self._now = 0.0  # the queue's virtual time: the start of the job that began last
         self._under_way: set[Job] = set()
-        self._done: deque[Job] = deque()  # what the loop has to settle
-        # One for each job that waits, for whichever thread is free. (A condition or a
-        # semaphore of Python's would take several times as long.)
+        self._done: deque[Job] = deque()  # jobs for the loop to settle
+        # One token for each job that may begin; a free thread takes it.  (Python's Condition and
+        # Semaphore take several times as long.)
         self._tokens: SimpleQueue[None] = SimpleQueue()
 
     def submit(self, connection: _Connection, notify: Callable[[Job], None] | None = None) -> Job:
-        """Have lines answered that wait in a connection's session, and return the job.
+        """Start a job that answers the lines waiting in a connection's session; return the job.
 
-        Until the job has finished, nobody else may use the session.  The connection gets
-        another one, which is closed, if a line takes too long.  If no thread can be had for it,
-        the job has finished already, and the session is closed.
+        Until the job has finished, only the job may use the session.  If a line takes too long,
+        the connection gets a new session, which is closed.  If no thread is available, the
+        returned job has finished already, and the session is closed.
 
         Args:
-          connection: whose lines they are.
-          notify: called in the event loop, once, when there is something to take after this has
-            returned; if it is not given, :meth:`Job.news` waits for that.
+          connection: the connection whose lines wait.
+          notify: called once in the event loop, after this has returned, when the job has
+            replies or has finished.  Without it, use :meth:`Job.news` to wait.
         """
         job = Job(connection, notify)
         if not self._is_watching:
@@ -276,7 +276,7 @@ class Workers:
             self._tokens.put(None)
 
     def _let_in(self) -> None:
-        """Have threads begin with jobs that wait, as many as may be under way."""
+        """Let threads begin waiting jobs, as many as may run at once."""
         given = self._tokens.qsize()
         missing = len(self._waiting) - given
         low, high = _ONE_PROCESSOR
@@ -287,17 +287,17 @@ class Workers:
             self._tokens.put(None)
 
     def _refusal_of(self, connection: _Connection) -> _Refusal | None:
-        """Return why a connection can't have a thread, if so."""
+        """Return why a connection may not have a thread; None if it may."""
         if self._counters.no_worker_left:
             return Closed.NO_WORKER, (
-                f"got a line when {self._counters.workers_written_off} before it still take their "
-                "time, expected that a thread is left"
+                f"got a line while {self._counters.workers_written_off} earlier ones still block "
+                "every worker thread, expected a free one"
             )
         if self._stuck and (source := connection.source) is not None:
             stuck = self._stuck[source]
             if stuck >= self._most_of_source:
                 return Closed.SOURCE_STUCK, (
-                    f"got a line when {stuck} of your address still take more than "
+                    f"got a line while {stuck} from your address still take more than "
                     f"{self._coding_timeout:g} s, expected at most {self._most_of_source}"
                 )
         return None
@@ -310,7 +310,7 @@ class Workers:
     # Threads
 
     def _start_thread(self) -> _Refusal | None:
-        """Start a thread if there can be one more and there are jobs for it."""
+        """Start a thread if another one is allowed and there is a job for it."""
         left = 2 * self._most - self._counters.workers_written_off
         if self._threads >= min(self._unfinished, self._most, left):
             return None
@@ -335,7 +335,7 @@ class Workers:
         while stays:
             try:
                 job = self._next_job()
-            except BaseException:  # there is no memory for that
+            except BaseException:  # there is no memory left
                 sleep(_RETRY_SECONDS)
                 continue
             if self._closed:
@@ -344,7 +344,7 @@ class Workers:
                 continue
             try:
                 self._do(job)
-            except BaseException as raised:  # it is for whoever waits for it
+            except BaseException as raised:  # `Job.take` raises it to the waiting driver
                 job.failure = raised
             with job.lock:
                 job.over = True
@@ -354,10 +354,10 @@ class Workers:
                     self._under_way.discard(job)
             if not self._hand_over(job, token):
                 return
-            del job  # what is not needed is not kept
+            del job  # free it before the thread waits for the next one
 
     def _next_job(self) -> Job | None:
-        """Return the job that is due next, when there is one; None if it went away meanwhile."""
+        """Wait for a job that may begin, and return it; None if it was refused meanwhile."""
         self._tokens.get()
         with self._lock:
             while self._waiting:
@@ -371,19 +371,19 @@ class Workers:
         return None
 
     def _hand_over(self, job: Job, token: trio.lowlevel.TrioToken) -> bool:
-        """Have the event loop settle a job; return whether there is still one."""
+        """Pass a job to the event loop to settle; return whether the loop still runs."""
         handed_over = False
         while not handed_over:
             try:
                 self._done.append(job)
                 handed_over = True
-            except BaseException:  # there is no memory; and a thread must not end without a word
+            except BaseException:  # no memory left; the loop must still learn that the job is done
                 sleep(_RETRY_SECONDS)
         try:
             token.run_sync_soon(self._settle_all)
         except trio.RunFinishedError:
             return False
-        except BaseException:  # noqa: S110 (whoever looks at jobs under way finds it)
+        except BaseException:  # noqa: S110 (the next look settles it)
             pass
         return True
 
@@ -395,7 +395,7 @@ class Workers:
         finally:
             if used and (now := usage()):
                 job.cpu_seconds = now.seconds - used.seconds
-                if now.waits == used.waits:  # a pause of the machine is not the cipher's
+                if now.waits == used.waits:  # don't blame the cipher for a pause of the machine
                     seconds, weight = job.dearest
                     job.dearest = min(seconds, job.cpu_seconds), weight
 
@@ -423,29 +423,29 @@ class Workers:
                 return
 
     def _is_due_before(self, job: Job) -> bool:
-        """Return whether somebody waits who is due before the next line of a job."""
+        """Return whether a waiting job is due before the next line of `job`."""
         with self._lock:
             return bool(self._waiting) and self._waiting[0][2].start < job.start + job.seconds
 
-    # What came of it, in the event loop
+    # Results, in the event loop
 
-    # What is raised in these would end the program. So what fails is done again at the next look,
-    # and what must not be raised for a connection is left to its own boundary, by Job.take.
+    # An exception in these methods would end the program.  So a failed step is repeated at the
+    # next look, and a connection's internal error goes to its own error boundary, by Job.take.
 
     def _settle_all(self) -> None:
-        """See to all jobs that threads have done."""
+        """Settle all jobs that threads have handed over."""
         try:
             while self._done:
                 job = self._done[0]
                 if job.settled:
                     job.tell()
                 elif job.written_off:
-                    self._write_off(job)  # if that failed half way
+                    self._write_off(job)  # in case that failed halfway before
                     self._count_back(job)
                 else:
                     self._settle(job)
                 self._done.popleft()
-        except BaseException:  # noqa: S110 (done again at the next look)
+        except BaseException:  # noqa: S110 (the next look repeats it)
             pass
 
     def _settle(self, job: Job) -> None:
@@ -464,7 +464,7 @@ class Workers:
             self._let_in()
 
     async def _watch(self) -> None:
-        """Look at jobs under way as long as there are some, and a little longer."""
+        """Look at running jobs regularly, until there have been none for a while."""
         idle = 0.0
         while idle < _IDLE_SECONDS and not self._closed:
             try:
@@ -474,7 +474,7 @@ class Workers:
                 self._look()
             except trio.Cancelled:
                 raise
-            except BaseException:  # noqa: S112 (done again)
+            except BaseException:  # noqa: S112 (the next look repeats it)
                 continue
         self._is_watching = False
 
@@ -485,7 +485,7 @@ class Workers:
         long = 0
         for job in under_way:
             if job.written_off:
-                self._write_off(job)  # which failed half way
+                self._write_off(job)  # that failed halfway before
                 continue
             if job.seen != job.lines:
                 job.seen, job.seen_since = job.lines, now
@@ -501,10 +501,10 @@ class Workers:
             self._let_in()
 
     def _write_off(self, job: Job) -> None:
-        """Give up a job whose line takes too long, and the thread that has it."""
+        """Give up a job whose line takes too long, and the thread that runs it."""
         with job.lock:
             if not job.written_off and (job.over or job.seen != job.lines):
-                return  # it has just come to an end
+                return  # the line has just ended
             job.written_off = True
         if not job.counted:
             counters = self._counters
@@ -519,7 +519,7 @@ class Workers:
             self._under_way.discard(job)
 
     def _end_connection(self, job: Job) -> None:
-        """Have a connection end whose line takes too long."""
+        """Close the session of a connection whose line takes too long."""
         connection = job.connection
         try:
             connection.session, last_words = job.session.given_up(
@@ -533,7 +533,7 @@ class Workers:
             job.failure = fault
 
     def _tell_of_loss(self, peer: str) -> None:
-        """Log that a thread is lost, and see to those who wait for one."""
+        """Log that a thread is written off; refuse waiting jobs that may have no thread now."""
         fields = {
             "cipher": self._detector.name,
             "seconds": self._coding_timeout,
@@ -549,7 +549,7 @@ class Workers:
             self._counters.no_worker_left = True
             log.error(
                 "no worker thread is left for the cipher %(cipher)s: %(written_off)d are busy "
-                "with lines that take longer than %(seconds)g s, and its clients are refused",
+                "with lines that take longer than %(seconds)g s; new lines are refused",
                 fields,
             )
         self._refuse_waiting()
@@ -557,7 +557,7 @@ class Workers:
             self._start_thread()
 
     def _refuse_waiting(self) -> None:
-        """Refuse those who wait for a thread and may not have one any more."""
+        """Refuse the waiting jobs that may not have a thread any more."""
         with self._lock:
             refused = {
                 job: refusal
@@ -571,7 +571,7 @@ class Workers:
             job.tell()
 
     def _count_back(self, job: Job) -> None:
-        """Count a thread no more that was written off and has ended after all."""
+        """Stop counting a written-off thread that has ended after all."""
         self._counters.workers_written_off -= 1
         job.settled = True
         self._stuck[job.source] -= 1
