@@ -509,7 +509,7 @@ async def test_a_source_that_lost_its_share_has_none_of_the_threads_that_come_af
         waiting = [crew.workers.submit(crew.client(b"a\n", who)) for who in ("bad", "good")]
         await pass_the_time(mock_clock, cipher, 1, 2)
         await everything(held)
-        assert (await everything(waiting[0])).startswith(b"!error: got a line when 1 of your")
+        assert (await everything(waiting[0])).startswith(b"!error: got a line while 1 from your")
         assert await everything(waiting[1]) == b"a\nA\n"
 
 
