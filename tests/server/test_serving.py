@@ -334,6 +334,16 @@ async def test_a_flood_of_connections_to_a_full_server_is_told_once_a_second(
 # TRAPS: connection counters that leak on one exit path
 
 
+async def _admitted(server: Served) -> trio.SocketStream:
+    """Return a client that has the only place, once the one before has given it back."""
+    while True:
+        client = await server.connect()
+        await client.send_all(b"a\n")
+        if await client.receive_some(2) == b"a\n":
+            return client
+        await client.aclose()
+
+
 @pytest.mark.parametrize("path", ["end", "reset", "overlong", "fault", "idle", "write", "line"])
 async def test_every_way_to_end_gives_the_place_back(path: str) -> None:
     limits = Limits(
@@ -345,14 +355,7 @@ async def test_every_way_to_end_gives_the_place_back(path: str) -> None:
     )
     async with serving(Faulty(lambda body: 1 / 0), limits) as server:
         for _ in range(3):
-            async with await server.connect() as client:
-                while True:  # until the place of the one before is given back
-                    await client.send_all(b"a\n")
-                    first = await client.receive_some(2)
-                    if first == b"a\n":
-                        break
-                    await client.aclose()
-                    client = await server.connect()
+            async with await _admitted(server) as client:
                 if path == "end":
                     await client.send_eof()
                 elif path == "reset":
