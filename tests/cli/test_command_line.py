@@ -527,7 +527,7 @@ def loses_its_workers(server: Server) -> None:
         if not number:
             assert ask_from(sources[2], b"x\n") == b"x\n1\n"
     assert get(f"http{metrics}/readyz") == 503
-    assert b"\n!error: got a line when 2 before it" in b"\n" + ask_from(sources[2], b"x\n")
+    assert b"\n!error: got a line while 2 earlier ones" in b"\n" + ask_from(sources[2], b"x\n")
     server.wait_for_record("no worker thread is left for the cipher Crowd")
     assert server.stop() == 0
 

@@ -144,7 +144,7 @@ def test_a_second_one_ends_it_while_a_cipher_holds_up_the_event_loop(tmp_path: P
         server.wait_for_record("coding")
         server.process.send_signal(signal.SIGTERM)
         assert server.stop_at_once(signal.SIGINT) == 128 + signal.SIGINT
-    assert "ended by a second signal, as something holds up" in server.stderr
+    assert "ended by a second signal, because something blocks" in server.stderr
 
 
 # A terminal.

@@ -1,4 +1,4 @@
-"""Parts that need packages which are installed only if somebody asks for them."""
+"""Checks that the packages of an optional part are installed."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from cipherecho.errors import CipherechoError
 
 __all__ = ["ExtraMissingError", "require"]
 
-# As they are imported, and as pip knows them.
+# Each extra's packages: the name to import, and the name for pip.
 _PACKAGES = {"metrics": {"h11": "h11", "prometheus_client": "prometheus-client"}}
 
 
 class ExtraMissingError(CipherechoError):
-    """A part was asked for, and a package that it needs is not installed.
+    """A package is not installed that an optional part needs.
 
-    `extra` is what pip knows the part by, and `missing` is the package.
+    `extra` is the part's name for pip, and `missing` is the package.
     """
 
     def __init__(self, extra: str, missing: str) -> None:
         self.extra = extra
         self.missing = missing
-        # Not the extra of cipherecho, which may have come from a checkout that pip can't find.
+        # Not "pip install cipherecho[…]": cipherecho may come from a checkout that pip can't find.
         packages = " ".join(_PACKAGES[extra].values())
         super().__init__(
             f"the package {missing} is not installed, which {extra} need; "
@@ -30,7 +30,7 @@ class ExtraMissingError(CipherechoError):
 
 
 def require(extra: str) -> None:
-    """Find the packages of an extra, and import none of them.
+    """Check that the packages of an extra are installed, without importing them.
 
     Raises:
       ExtraMissingError: one of them is not installed.

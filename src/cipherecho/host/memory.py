@@ -1,15 +1,15 @@
-"""How the C library treats the blocks of text that come and go."""
+"""Sets how the C library allocates large blocks of memory."""
 
 __all__ = ["raise_mmap_threshold"]
 
 
 def raise_mmap_threshold() -> None:
-    """Have the process keep freed blocks of up to a mebibyte for the next ones.
+    """Let the process keep and reuse freed blocks of up to 1 MiB.
 
-    glibc gives a freed block of 128 KiB or more back to the system, and each 4 KiB of the
-    next one is then a page fault: that is a third of the time of a server with lines in
-    plenty, and half of that of a filter.  It stops doing so for sizes that it has seen
-    freed once.  (mallopt(3), M_MMAP_THRESHOLD: "dynamic mmap threshold".)  Other C
-    libraries take no notice.
+    glibc returns a freed block of 128 KiB or more to the system, so each 4 KiB of the next such
+    block costs a page fault.  That takes a third of the time of a busy server, and half the time
+    of a filter.  After glibc has seen one block of a size freed, it keeps blocks up to that size
+    (mallopt(3), M_MMAP_THRESHOLD: "dynamic mmap threshold").  With other C libraries, this has no
+    effect.
     """
     bytearray(1 << 20)

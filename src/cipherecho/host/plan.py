@@ -1,4 +1,4 @@
-"""What a process serves, from before there are sockets and ciphers."""
+"""What a process will serve, known before it opens sockets and makes ciphers."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["Plan"]
 
 @dataclass(frozen=True)
 class Plan:
-    """The listeners of a process, and where their certificates and ciphers come from."""
+    """The listeners of a process, with their certificates and the function that makes ciphers."""
 
     listeners: Sequence[Listener]
-    """If they want more connections together than the process may have descriptors, each gets
-    its share."""
+    """If together they want more connections than the process may have descriptors, each gets its
+    share."""
     ciphers: Callable[[], Sequence[Cipher]]
-    """Returns the cipher of each listener.  With a sandbox, it imports plugins, and is called
-    once, in the sandbox; it raises what is wrong with them."""
+    """Returns the cipher of each listener, and raises what is wrong with them.  With a sandbox, it
+    is called once, inside the sandbox, and imports the plugins there."""
     certificates: Mapping[TlsSettings, Certificates] = field(default_factory=dict)
-    """What the files of each listener's TLS settings have."""
+    """The certificates loaded from the files in each listener's TLS settings."""
     loading: Loading = field(default_factory=Loading)
-    """What `ciphers` reads in the sandbox."""
+    """The modules and files that `ciphers` may read in the sandbox."""

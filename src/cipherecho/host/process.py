@@ -1,4 +1,4 @@
-"""The server as a process of its own: signals in, an exit status out."""
+"""Runs the server as a process of its own: it obeys signals and returns an exit status."""
 
 from __future__ import annotations
 
@@ -35,49 +35,48 @@ __all__ = ["Callbacks", "ciphers_in_sandbox", "run"]
 
 log = logging.getLogger("cipherecho")
 
-# A worker thread that codes in pure Python keeps the interpreter until somebody has
-# asked for it for so long, and each receive and send of the server asks anew. With
-# Python's 5 ms, one such thread makes other clients wait for 16 ms (median), with this for 1.
+# A worker thread that runs pure Python keeps the interpreter's lock until another thread has
+# waited for it this long, and the event loop waits again for each receive and send.  With Python's
+# default, 5 ms, one such thread delays other clients by 16 ms (median); with this value, by 1 ms.
 _SWITCH_INTERVAL_SECONDS = 0.0002
 
 
-# The kernel sends SIGHUP some microseconds before the process has no terminal any more, and
-# a terminal's window may send one itself before it closes.
+# When a terminal closes, the kernel sends SIGHUP some microseconds before the process loses the
+# terminal, and a terminal's window may send one itself before it closes.
 _TERMINAL_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What the process tells and asks the program that runs it."""
+    """Functions of the calling program that the process calls."""
 
     announce: Callable[[str, Endpoint], None] = lambda what, endpoint: None
-    """Called with "listening" and each endpoint, once clients can connect to all of them, and
-    with "metrics" and where those are."""
+    """Called with "listening" and each endpoint, once clients can connect to all of them; called
+    with "metrics" and the endpoint of the metrics."""
     threads_paused: Callable[[], AbstractContextManager[None]] = nullcontext
-    """Returns a context in which the program has no threads.  It is entered for the sandbox:
-    threads that are started afterwards are in it, those that were there before are not."""
+    """Returns a context in which the program has no threads of its own.  The process enters it to
+    set up the sandbox, which holds for threads that start later, not for earlier ones."""
     records_lost: Callable[[], int] = lambda: 0
-    """Returns how many records did not get into the log, for metrics."""
+    """Returns how many log records were lost, for the metrics."""
     look_again: Callable[[], None] = lambda: None
-    """Called in a thread by each reload, for what the program has to say to it."""
+    """Called in a thread at each reload, so that the program can check its own files."""
 
 
 def run(plan: Plan, settings: ProcessSettings, callbacks: Callbacks, signals: Signals) -> int:
-    """Serve all listeners of `plan` until signals end it, and return the exit status.
+    """Serve all listeners of `plan` until a signal ends the process; return the exit status.
 
-    The first SIGTERM or SIGINT shuts the server down in order, and the status is 0.  A
-    second one ends them at once, and the status is 128 plus the signal's number.  SIGHUP
-    has certificates read again; when the terminal was closed that the process was started
-    from, it shuts the server down like SIGTERM.
+    The first SIGTERM or SIGINT shuts the server down gracefully, with status 0.  A second one ends
+    the process at once, with 128 plus the signal's number.  SIGHUP reloads the certificates; if
+    it came because the terminal of the process was closed, it shuts the server down like SIGTERM.
 
-    The `signals` are handled already; they are passed on to the server once there are ciphers,
-    which is when listeners are open and the process has confined itself.
+    The caller handles `signals` already.  They are passed to the server as soon as the listeners
+    are open, the process is in its sandbox and the ciphers are made.
 
     Raises:
       ListenError: the system refuses one of the endpoints; none is announced then.
-      SandboxError: the system can't confine the process as it is required.
-      VariableError: what a service manager has set in the environment makes no sense.
-      Exception: whatever ``plan.ciphers`` raises.
+      SandboxError: the sandbox is required, and the system can't provide all of it.
+      VariableError: an environment variable from a service manager is malformed.
+      Exception: any error that ``plan.ciphers`` raises.
     """
     raise_mmap_threshold()
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
@@ -86,11 +85,11 @@ def run(plan: Plan, settings: ProcessSettings, callbacks: Callbacks, signals: Si
 
 
 def ciphers_in_sandbox(plan: Plan, sandbox: Sandbox) -> Sequence[Cipher]:
-    """Return the ciphers, from a process that has confined itself before, for good.
+    """Confine this process for good, then make the ciphers and return them.
 
     Raises:
-      SandboxError: the system can't confine it as it is required.
-      Exception: whatever ``plan.ciphers`` raises.
+      SandboxError: the sandbox is required, and the system can't provide all of it.
+      Exception: any error that ``plan.ciphers`` raises.
     """
     with companions(plan.loading.companions):
         trio.run(confine_loading, sandbox, plan.loading)
@@ -98,7 +97,7 @@ def ciphers_in_sandbox(plan: Plan, sandbox: Sandbox) -> Sequence[Cipher]:
 
 
 class _Process:
-    """What the tasks of the process share."""
+    """The state that the tasks of the process share."""
 
     def __init__(
         self,
@@ -117,16 +116,16 @@ class _Process:
             None if one.tls is None else plan.certificates[one.tls] for one in plan.listeners
         ]
         self._buffers = Buffers(settings.max_buffered)
-        # From outside of the sandbox, if there is one.
+        # Reads a file from outside the sandbox; None without a sandbox.
         self._read: Callable[[Path], Contents] | None = None
         self._ready = False
-        # What signals have asked for.
+        # Set by signals.
         self._stop_asked = trio.Event()
         self._stop_at_once_asked = trio.Event()
         self._reload_asked = trio.Event()
         self._status = 0
         self._shutdown = trio.Event()
-        # Where each listener is, and what happens there.
+        # The endpoints and the counters of each listener.
         self._all_counters: list[tuple[list[Endpoint], Counters]] = []
 
     async def run(self) -> int:
@@ -147,7 +146,7 @@ class _Process:
             ]
             watching = await opened([self._settings.metrics] if self._settings.metrics else [])
             ciphers = await self._ciphers(stack)
-            # Not before: a plugin may take long to be loaded, and nobody is served yet.
+            # Not earlier: loading a plugin may take long, and a signal should end the process then.
             self._heed_signals()
             async with trio.open_nursery() as nursery:
                 endpoints = await nursery.start(
@@ -169,7 +168,7 @@ class _Process:
         token = trio.lowlevel.current_trio_token()
 
         def in_loop(work: Callable[..., None], *arguments: int) -> None:
-            with suppress(trio.RunFinishedError):  # the process is about to end
+            with suppress(trio.RunFinishedError):  # the process is ending
                 token.run_sync_soon(work, *arguments)
 
         def stop_at_once(number: int) -> None:
@@ -183,14 +182,14 @@ class _Process:
         )
 
     async def _ciphers(self, stack: AsyncExitStack) -> Sequence[Cipher]:
-        """Return the ciphers, in a sandbox that has nothing more than those who connect need.
+        """Make the ciphers in a sandbox, then reduce it to what serving needs; return them.
 
-        Files are then read from outside of it, until `stack` closes.
+        A process outside the sandbox reads files again for reloads, until `stack` closes.
         """
         if self._settings.sandbox is Sandbox.OFF:
             return self._plan.ciphers()
         if self._settings.metrics:
-            # Modules may be read later, but not the system's libraries that some need.
+            # Import this now: the sandbox allows modules later, but not all system libraries.
             import cipherecho.host.monitoring  # noqa: F401
         if renewable := list(self._renewable()):
             self._read = stack.enter_context(reader(renewable)).read
@@ -203,7 +202,7 @@ class _Process:
         return ciphers
 
     def _renewable(self) -> Iterator[Path]:
-        """Yield the files that are read again when that is asked for."""
+        """Yield the files that a reload reads again."""
         for certificates in self._certificates:
             if certificates is not None:
                 yield from certificates.lasting
@@ -215,7 +214,7 @@ class _Process:
         everything: trio.CancelScope,
         task_status: trio.TaskStatus[list[Endpoint]],
     ) -> None:
-        """Run all listeners; when they have shut down, the rest need not go on."""
+        """Run all listeners; when they have shut down, cancel everything else."""
         endpoints: list[Endpoint] = []
         capacity = Capacity(
             [listener.limits.max_connections for listener in self._plan.listeners], raise_limit=True
@@ -248,7 +247,7 @@ class _Process:
         everything.cancel()
 
     async def _watch(self, nursery: trio.Nursery, listeners: Sequence[ListeningSocket]) -> None:
-        """Begin to serve metrics and probes."""
+        """Start to serve metrics and probes."""
         from cipherecho.host.metrics import Watched
         from cipherecho.host.monitoring import serve_metrics
 
@@ -272,7 +271,7 @@ class _Process:
             self._callbacks.announce("metrics", endpoint)
 
     async def _until_stopped_at_once(self) -> None:
-        """Shut down in order when that is asked for; return when it has to be at once."""
+        """Shut down gracefully at the first signal; return at the second."""
         await self._stop_asked.wait()
         self._ready = False
         self._manager.stopping()
@@ -291,7 +290,7 @@ class _Process:
                 nursery.start_soon(self._stop_without_terminal)
 
     async def _stop_without_terminal(self) -> None:
-        """Shut down in order if the SIGHUP that came was of a terminal that is closed."""
+        """Shut down gracefully if the terminal was closed, which sent the SIGHUP."""
         with trio.move_on_after(_TERMINAL_SECONDS):
             while not self._signals.terminal_is_gone():
                 await trio.sleep(_TERMINAL_SECONDS / 10)
@@ -299,7 +298,7 @@ class _Process:
             self._stop_asked.set()
 
     async def _reload(self) -> None:
-        """Read again what can be read again; whatever goes wrong, what is in use stays."""
+        """Reload the certificates; if anything fails, keep those in use."""
         try:
             self._manager.reloading()
             try:
@@ -308,7 +307,7 @@ class _Process:
                 self._manager.ready()
         except Exception as error:
             log.error(
-                "the reload failed, and what is in use is kept: %(problem)s",
+                "the reload failed, and the certificates in use are kept: %(problem)s",
                 {"problem": safe_text(error)},
                 exc_info=True,
             )
@@ -319,8 +318,8 @@ class _Process:
         pipes = {path: one for each in certified for path, one in each.pipes.items()}
         for path in pipes:
             log.warning(
-                "what came through %(path)s is kept, since it can't be read again: to renew it, "
-                "restart the server",
+                "%(path)s can't be read again, so its contents are kept: to renew them, restart "
+                "the server",
                 {"path": str(path)},
             )
         files = PemFiles(pipes, self._read)
@@ -328,7 +327,7 @@ class _Process:
         loaded = 0
         for certificates in certified:
             try:
-                # In a thread that is left behind if the process ends meanwhile.
+                # If the process ends meanwhile, it leaves the thread behind.
                 await trio.to_thread.run_sync(
                     partial(certificates.reload, files), abandon_on_cancel=True
                 )
@@ -338,7 +337,7 @@ class _Process:
         for problem in problems:
             log.error("the certificates in use are kept: %(problem)s", {"problem": problem})
         if loaded:
-            log.info("certificates reloaded: new connections get them")
+            log.info("certificates reloaded: new connections use them")
         await trio.to_thread.run_sync(self._callbacks.look_again, abandon_on_cancel=True)
         self._warn_of_public_keys()
 

@@ -1,10 +1,10 @@
-"""What signals ask of the process, from its first moment to its last.
+"""Handles signals, from the first moment of the process to its last.
 
-Python runs handlers in the main thread, between two of its instructions: also while a cipher
-in Python keeps the event loop from turning.  (While C code keeps the interpreter, no handler
-runs, and only SIGKILL helps.)
+Python runs handlers in the main thread, between two instructions, even while a cipher written in
+Python blocks the event loop.  (While C code holds the interpreter's lock, no handler runs, and only
+SIGKILL helps.)
 
-Next to nothing is imported here, so that there are handlers as early as can be.
+This imports almost nothing, so that the handlers are there as early as possible.
 """
 
 from __future__ import annotations
@@ -25,55 +25,57 @@ _HANDLED: tuple[signal.Signals, ...] = _STOPPING
 if sys.platform != "win32":
     _HANDLED += (signal.SIGHUP,)
 
-# A supervisor passes on what the terminal has sent to the whole process group already
-# (npm run, uv run, timeout): two signals, one wish. Nobody presses Ctrl-C twice so quickly.
+# Some supervisors (npm run, uv run, timeout) pass on a signal that the terminal has already sent to
+# the whole process group.  Two signals this close count as one: nobody presses Ctrl-C twice so
+# quickly.
 _SAME_WISH_SECONDS = 0.1
 
-# How long the event loop has, after a second signal, to end the process itself: then Unix
-# sockets are removed. One that is not held up takes some milliseconds.
+# After a second signal, the event loop has this long to end the process itself, which removes Unix
+# sockets.  A loop that isn't blocked needs a few milliseconds.
 _ORDERLY_SECONDS = 0.5
 
-# How long the last record may take to standard error: ten times what its thread lets gather.
+# How long the last record may take to reach standard error: ten times as long as the log's writer
+# gathers lines.
 _LAST_WORD_SECONDS = 0.1
 
 
 class Signals:
-    """SIGTERM, SIGINT and SIGHUP, to be handled in the main thread.
+    """Handles SIGTERM, SIGINT and SIGHUP; to be used in the main thread.
 
-    Until a server runs, SIGTERM and SIGINT end the process at once, as process 1 too, and
-    SIGHUP is kept for later.
+    Until a server runs, SIGTERM and SIGINT end the process at once, even process 1, and SIGHUP
+    is kept for later.
     """
 
     def __init__(self) -> None:
         self._before = {number: signal.getsignal(number) for number in _HANDLED}
         self._had_terminal = _has_terminal()
         self._hung_up = False
-        self._stopped: float | None = None  # when, by a clock that does not go back
+        self._stopped: float | None = None  # when the first stop came, by time.monotonic
         self._ending = False
-        # What a server does about them; nothing before there is one.
+        # The server's reactions, once there is a server.
         self._serving = False
         self._stop: Callable[[], None]
         self._stop_at_once: Callable[[int], None]
         self._hang_up: Callable[[], None]
 
     def handle(self) -> None:
-        """Begin to handle them, even if whoever started the process had blocked them.
+        """Start to handle the signals, even if the parent process had blocked them.
 
-        Those that were ignored (in a background job of a shell, SIGINT) stay so until a
-        server runs, except for SIGHUP.
+        An ignored SIGTERM or SIGINT (a shell's background jobs ignore SIGINT) stays ignored until
+        a server runs.
         """
         for number in _STOPPING:
             if self._before[number] != signal.SIG_IGN:
                 signal.signal(number, self._on_stop)
-        # Python gives back their default actions shortly before its end. A second signal of
-        # the same wish would change the exit status then.
+        # Shortly before its end, Python restores the default actions.  A second copy of the signal
+        # would then change the exit status.
         atexit.register(_ignore)
         if sys.platform != "win32":
             signal.signal(signal.SIGHUP, self._on_hang_up)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
 
     def release(self) -> None:
-        """Let them do what they did before, for a command that is no server."""
+        """Restore the earlier handlers, for a command that runs no server."""
         atexit.unregister(_ignore)
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -87,15 +89,15 @@ class Signals:
         stop_at_once: Callable[[int], None],
         hang_up: Callable[[], None],
     ) -> None:
-        """Pass signals on to a server, until the process ends.
+        """Pass signals to a server until the process ends.
 
-        What is passed is called at any point of the main thread, and must not raise.
+        The functions may be called at any point of the main thread, and must not raise.
 
         Args:
           stop: called at the first SIGTERM or SIGINT.
-          stop_at_once: called with the number of one that comes more than a tenth of a second
-            later.  Half a second after that, the process is ended if it has not ended itself.
-          hang_up: called at each SIGHUP, and now if there was one already.
+          stop_at_once: called with the number of a second one that comes at least 0.1 s later.
+            If the process has not ended 0.5 s after that, it is ended by force.
+          hang_up: called at each SIGHUP, and now if one has come already.
         """
         self._stop, self._stop_at_once, self._hang_up = stop, stop_at_once, hang_up
         self._serving = True
@@ -105,10 +107,10 @@ class Signals:
             hang_up()
 
     def terminal_is_gone(self) -> bool:
-        """Return whether the process had a terminal and should end, as that was closed.
+        """Return whether the process should end because its terminal was closed.
 
-        The kernel may send SIGHUP a moment before this becomes true.  A process that was
-        started with SIGHUP ignored (nohup) goes on.
+        The kernel may send SIGHUP a moment before this becomes true.  If the process was started
+        with SIGHUP ignored (nohup), this stays False.
         """
         if sys.platform == "win32":
             return False
@@ -131,7 +133,7 @@ class Signals:
             # Not threading.Thread, whose start takes locks that this thread may hold.
             try:
                 _thread.start_new_thread(_end_soon, (number,))
-            except RuntimeError:  # there can be no more threads
+            except RuntimeError:  # the system allows no more threads
                 os._exit(128 + number)
 
     def _on_hang_up(self, number: int, _: object) -> None:
@@ -143,18 +145,18 @@ class Signals:
 
 
 def _end(number: int) -> None:
-    """End the process, as it does nothing yet that has to be ended in order."""
+    """End the process at once: it does nothing yet that needs a graceful end."""
     if number != signal.SIGINT:
-        # As though it were not handled, which service managers take for a good end.
+        # End by the signal itself, which service managers count as success.
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
-    os._exit(128 + number)  # process 1 is still there
+    os._exit(128 + number)  # process 1 survives its own signal
 
 
 def _end_soon(number: int) -> None:
-    """End the process, in a thread of its own, when the main thread had the time to do it."""
+    """Give the main thread time to end the process, then end it; runs in a thread of its own."""
     time.sleep(_ORDERLY_SECONDS)
-    # The log may be what holds up the main thread, so it is not waited for.
+    # Don't wait for the log: it may be what blocks the main thread.
     try:
         _thread.start_new_thread(_say_last_word, (number,))
         time.sleep(_LAST_WORD_SECONDS)
@@ -166,7 +168,7 @@ def _say_last_word(number: int) -> None:
     import logging
 
     logging.getLogger("cipherecho").error(
-        "ended by a second signal, as something holds up the event loop, such as a cipher "
+        "ended by a second signal, because something blocks the event loop, such as a cipher "
         "that does not return: signal=%(signal)s",
         {"signal": signal.Signals(number).name},
     )
@@ -184,13 +186,13 @@ def _has_terminal() -> bool:
     try:
         # pathlib takes long to import.
         with open("/proc/self/stat", "rb") as stat:  # noqa: PTH123
-            # After the program's name, which may have anything in it: its state, parent,
-            # process group, session and terminal (proc_pid_stat(5)).
+            # The program's name may contain anything.  After it come state, parent, process group,
+            # session and terminal (proc_pid_stat(5)).
             return stat.read().rpartition(b")")[2].split()[4] != b"0"
     except OSError:  # not Linux
         pass
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK))
     except OSError as error:
-        return error.errno == errno.EACCES  # it may not be opened, and so nobody knows
+        return error.errno == errno.EACCES  # without the right to open it, assume a terminal
     return True
