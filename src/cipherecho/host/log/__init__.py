@@ -1,1 +1,1 @@
-"""The log on standard error."""
+"""Writes the log to standard error."""

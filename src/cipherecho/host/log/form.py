@@ -1,8 +1,8 @@
-"""What a record of the log looks like: a line for people, or a JSON object.
+"""Formats a log record as a line of text or as a JSON object.
 
-A record's message is a template that names its fields (``"closed: peer=%(peer)s"``), and its
-fields are the one argument: the text form puts them into the message, and JSON keeps them
-apart, as what they are.
+A record's message is a template that names its fields (``"closed: peer=%(peer)s"``), and its only
+argument is a mapping of these fields.  The text form puts the fields into the message; JSON keeps
+them apart, with their types.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from cipherecho.settings.process import LogFormat
 __all__ = ["OURS", "formatter_for", "is_journal", "prioritised"]
 
 OURS = "cipherecho"
-"""The name of the logger that all of our records come from."""
+"""The name of our logger."""
 
-# Of a text record, and of each text in one of JSON.
+# The most characters of a text record, and of each string in a JSON record.
 _LONGEST_TEXT = 1000
 
-# Of a traceback, from its begin and from its end: a plugin can make one of any length.
+# How many lines to keep from each end of a traceback: a plugin can make one of any length.
 _MOST_LINES = 100
 
 
 def formatter_for(
     form: LogFormat, descriptor: int, variables: Mapping[str, str] = os.environ
 ) -> logging.Formatter:
-    """Return what makes records fit to be written to `descriptor`.
+    """Return the formatter for records that are written to `descriptor`.
 
-    Text is short at a terminal and dated elsewhere.  systemd's journal has dates of its own,
-    and is told how urgent each line is.
+    Text has a short time at a terminal and a full date elsewhere.  systemd's journal adds dates
+    itself; for the journal, each line starts with its priority instead.
     """
     to_journal = is_journal(descriptor, variables)
     formatter: logging.Formatter
@@ -52,10 +52,10 @@ def formatter_for(
 
 
 def is_journal(descriptor: int, variables: Mapping[str, str]) -> bool:
-    """Return whether systemd's journal reads what is written to `descriptor`.
+    """Return whether `descriptor` is connected to systemd's journal.
 
-    ``JOURNAL_STREAM`` says so, but is left to children whose standard error goes elsewhere; so
-    it has the device and the inode (systemd.exec(5)).
+    Children inherit ``JOURNAL_STREAM`` even if their standard error goes elsewhere.  So the
+    variable contains the device and the inode to compare (systemd.exec(5)).
     """
     stream = variables.get("JOURNAL_STREAM")
     if not stream:
@@ -68,7 +68,7 @@ def is_journal(descriptor: int, variables: Mapping[str, str]) -> bool:
 
 
 def prioritised(text: str, level: int) -> str:
-    r"""Return the lines of `text` with their priority, as the journal takes it (sd-daemon(3)).
+    r"""Put the journal's priority prefix before each line of `text` (sd-daemon(3)).
 
     >>> prioritised("it failed\n    because", logging.ERROR)
     '<3>it failed\n<3>    because'
@@ -87,24 +87,24 @@ def prioritised(text: str, level: int) -> str:
 
 
 class _Dates(Enum):
-    """When a text record is from."""
+    """The date in a text record."""
 
-    NONE = "whoever reads it knows"
-    SHORT = "the time of the day, for people who look on"
-    WHOLE = "date, milliseconds and time zone"
+    NONE = "none: the reader adds one"
+    SHORT = "the time of day, for people who watch"
+    WHOLE = "date, time with milliseconds, time zone"
 
 
 class _TextFormatter(logging.Formatter):
-    """Makes a record one line; what strangers sent can't break out of it."""
+    """Formats a record as one line; text from clients can't break out of it."""
 
     def __init__(self, dates: _Dates) -> None:
         super().__init__()
         self._dates = dates
         self._has_milliseconds = dates is _Dates.WHOLE
-        self._date = lru_cache(maxsize=1)(self._date_of)  # many records have the same one
+        self._date = lru_cache(maxsize=1)(self._date_of)  # many records share a second
 
     def _date_of(self, second: int) -> tuple[str, str]:
-        """Return a date up to its seconds, and what comes after those."""
+        """Return the date up to the seconds, and the part after the milliseconds."""
         local = time.localtime(second)
         if self._dates is _Dates.NONE:
             return "", ""
@@ -122,12 +122,12 @@ class _TextFormatter(logging.Formatter):
         line = f"{date}{record.levelname.lower():7} {printable(text, _LONGEST_TEXT)}"
         if not record.exc_info:
             return line
-        # Indented, so that a message with line ends in it can't forge a record.
+        # Indented, so that an exception's message with line ends can't forge a record.
         return "\n    ".join([line, *_traceback(self, record)])
 
 
 class _JsonFormatter(logging.Formatter):
-    """Makes a record a JSON object in one line of ASCII."""
+    """Formats a record as a JSON object on one line of ASCII."""
 
     def format(self, record: logging.LogRecord) -> str:
         is_ours = record.name == OURS
@@ -150,7 +150,7 @@ class _JsonFormatter(logging.Formatter):
 
 
 class _JournalFormatter(logging.Formatter):
-    """Puts the priority before each line of what another formatter makes of a record."""
+    """Puts the priority before each line of another formatter's result."""
 
     def __init__(self, formatter: logging.Formatter) -> None:
         super().__init__()
@@ -163,14 +163,14 @@ class _JournalFormatter(logging.Formatter):
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False).encode
 
 
-@lru_cache(maxsize=1)  # many records have the same one
+@lru_cache(maxsize=1)  # many records share a second
 def _utc(second: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
-@lru_cache(maxsize=64)  # each record's template, and there are fewer
+@lru_cache(maxsize=64)  # more than there are templates
 def _event(template: str) -> str | None:
-    """Return the message of a template whose fields are all listed after it; else None.
+    """Return the message of a template that lists all its fields at the end; otherwise None.
 
     >>> _event("closed: peer=%(peer)s lines=%(lines)d")
     'closed'
@@ -180,14 +180,14 @@ def _event(template: str) -> str | None:
 
 
 def _plain(value: object) -> object:
-    """Return what JSON can hold of a field."""
+    """Return a field's value in a form that JSON can hold."""
     if isinstance(value, int) or (isinstance(value, float) and isfinite(value)):
         return value
     return printable(value if type(value) is str else safe_text(value), _LONGEST_TEXT)
 
 
 def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
-    """Return the lines of a record's traceback; of a very long one, the first and the last."""
+    """Return the lines of a record's traceback; only the first and the last of a very long one."""
     assert record.exc_info
     lines = formatter.formatException(record.exc_info).splitlines()
     left_out = len(lines) - 2 * _MOST_LINES

@@ -1,4 +1,4 @@
-"""The log on standard error: for people, short at a terminal and dated elsewhere; or in JSON."""
+"""Writes the log to standard error: as text, with a date except at a terminal, or as JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cipherecho.settings.process import LogFormat
 
 __all__ = ["Log", "logging_at_once", "logging_to_stderr"]
 
-# How long a record that is written at once may take.
+# How long writing one record may take in `logging_at_once`.
 _PATIENCE_SECONDS = 1.0
 
 
@@ -24,17 +24,16 @@ _PATIENCE_SECONDS = 1.0
 def logging_to_stderr(level: str, form: LogFormat = LogFormat.TEXT) -> Iterator[Log]:
     """Write records of `level` and above to standard error, from a thread of its own.
 
-    A standard error that is full or gone delays nothing and raises nothing, and no more does a
-    record that can't be made: it is lost, and counted.  What other packages log comes there
-    too, from warnings on, and so does what Python itself would write there: its warnings, and
-    exceptions that nobody caught.
+    If standard error is full or closed, or a record can't be formatted, nothing waits and nothing
+    is raised: the record is lost and counted.  The log also gets warnings and errors that other
+    packages log, Python's own warnings, and uncaught exceptions.
 
     Raises:
-      NoThreadError: the system allows no thread.
+      NoThreadError: the system allows no more threads.
     """
     logging.raiseExceptions = False
-    # What our records don't have need not be found out for them. ("Optimization" in the
-    # logging HOWTO of Python's documentation.)
+    # Don't collect what our records don't show.  ("Optimization" in the logging HOWTO of Python's
+    # documentation.)
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
     log = Log(formatter_for(form, sys.stderr.fileno()))
@@ -54,10 +53,10 @@ def logging_to_stderr(level: str, form: LogFormat = LogFormat.TEXT) -> Iterator[
 
 @contextmanager
 def logging_at_once() -> Iterator[None]:
-    """Write errors and warnings to standard error in JSON, each at once.
+    """Write warnings and errors to standard error as JSON, each at once and without a thread.
 
-    This is for a program that can't have its log yet, or no more; records of other packages,
-    and what Python itself says, are among them.
+    This is for a program whose log has not started yet, or has ended.  It includes records of other
+    packages, Python's own warnings, and uncaught exceptions.
     """
     handler = _AtOnce(formatter_for(LogFormat.JSON, sys.stderr.fileno()))
     root = logging.getLogger()
@@ -70,32 +69,32 @@ def logging_at_once() -> Iterator[None]:
 
 
 class Log:
-    """A log that is written to standard error.
+    """The log on standard error.
 
     Raises:
-      NoThreadError: the system allows no thread.
+      NoThreadError: the system allows no more threads.
     """
 
     def __init__(self, formatter: logging.Formatter) -> None:
         self._descriptor = sys.stderr.fileno()
         self.handler = _Handler(formatter, sys.stderr.encoding)
-        """What records are given to."""
+        """The handler to add to a logger."""
         self._queues: list[LineQueue] = []
         self._writers: list[LineWriter] = []
         self._begin_queue()
         self._start_writer()
 
     def lost(self) -> int:
-        """Return how many records did not get to standard error."""
+        """Return how many records did not reach standard error."""
         return sum(one.dropped for one in self._queues) + sum(
             one.unwritten for one in self._writers
         )
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Do without the thread: records wait until the end, when another thread goes on."""
+        """End the thread for the block; a new thread then writes the records that waited."""
         self.finish()
-        # The old queue is left to a writer that could not finish.
+        # A writer that could not finish in time keeps the old queue.
         self._begin_queue()
         try:
             yield
@@ -103,7 +102,7 @@ class Log:
             self._start_writer()
 
     def finish(self) -> None:
-        """Have the rest written, and wait a little for it."""
+        """Let the writer write the rest, and wait up to a second for it."""
         self._writers[-1].finish()
 
     def _begin_queue(self) -> None:
@@ -115,7 +114,7 @@ class Log:
 
 
 class _AtOnce(logging.Handler):
-    """Writes records, as long as they are taken."""
+    """Writes each record at once; gives up a record that takes longer than a second."""
 
     def __init__(self, formatter: logging.Formatter) -> None:
         super().__init__()
@@ -134,7 +133,7 @@ class _AtOnce(logging.Handler):
 
 
 class _Handler(logging.Handler):
-    """Leaves records to a writer, as lines."""
+    """Formats records as lines, and puts them into the writer's queue."""
 
     queue: LineQueue
 
@@ -144,8 +143,8 @@ class _Handler(logging.Handler):
         self._encoding = encoding
 
     def emit(self, record: logging.LogRecord) -> None:
-        # A record may hold what a plugin made, and memory may be short; nobody who logs
-        # something reckons with an exception.
+        # Formatting may fail: a record may contain a plugin's objects, and memory may be short.
+        # Code that logs doesn't expect an exception.
         try:
             line = f"{self._format(record)}\n"
             self.queue.put(line.encode(self._encoding, "backslashreplace"))
@@ -156,7 +155,7 @@ class _Handler(logging.Handler):
                 self.queue.drop()
 
     def notice(self, missing: int) -> bytes:
-        """Return the line that tells how many records are missing."""
+        """Return the line that says how many records are missing."""
         record = logging.LogRecord(
             OURS,
             logging.WARNING,

@@ -1,6 +1,6 @@
-"""What Python itself would write to standard error, in the log instead.
+"""Logs what Python itself would write to standard error.
 
-Its own reports have no date and no level, are no JSON, and wait for whoever reads them.
+Python's own reports have no date and no level, aren't JSON, and block while standard error is full.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = logging.getLogger("cipherecho")
 
 @contextmanager
 def uncaught_logged() -> Iterator[None]:
-    """Log Python's warnings, and the exceptions of which it would only say that there were some."""
+    """Log Python's warnings, uncaught exceptions in threads, and exceptions that Python ignores."""
     before = (
         warnings.showwarning,
         threading.excepthook,
@@ -60,7 +60,7 @@ def _warning(
 
 
 def _in_thread(raised: threading.ExceptHookArgs) -> None:
-    if raised.exc_type is SystemExit:  # only that thread is to end
+    if raised.exc_type is SystemExit:  # ends only that thread, on purpose
         return
     thread = raised.thread.name if raised.thread else "unknown"
     log.error(

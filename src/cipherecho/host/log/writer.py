@@ -1,6 +1,6 @@
-"""Lines on their way to standard error, written by a thread of its own, so that nobody waits.
+"""Writes lines to standard error from a thread of its own, so that logging never blocks.
 
-What waits there is bounded, and what is lost is counted, and told in its place.
+The queue is limited.  Lost lines are counted, and a record in their place says how many they were.
 """
 
 from __future__ import annotations
@@ -15,67 +15,67 @@ from cipherecho.errors import CipherechoError
 
 __all__ = ["LineQueue", "LineWriter", "NoThreadError"]
 
-# Lines that wait for a standard error that nobody reads, in bytes: some 14,000 ordinary
-# records. Beyond those, lines are lost, since the server must go on.
+# The limit of the queue, in bytes: about 14,000 ordinary records.  Beyond it, lines are lost, since
+# the server must go on.
 _MOST_WAITING = 4 * 2**20
 
-# What Python needs for each beside its bytes, so that short ones are bounded too.
+# The memory that Python needs for each line besides its bytes, so that short lines are limited too.
 _LINE_OVERHEAD = 128
 
-# Once too many wait, lines are lost until this part of them is gone: if the reader is just
-# too slow, there is one gap now and then, not one after every line.
+# After an overflow, lines are lost until the queue is down to this.  So a reader that is slightly
+# too slow gets an occasional gap, not one after every line.
 _FULL_UNTIL = _MOST_WAITING * 3 // 4
 
-# A writer that woke up for every line would take the interpreter from the server each
-# time. So it lets lines gather for so long after those that it wrote.
+# After writing, the writer lets lines gather for this long.  Waking for every line would take the
+# interpreter's lock from the server each time.
 _GATHERING_SECONDS = 0.01
 
-# After so long it looks again whether a standard error that does not block takes more. It
-# is written 6 MB a second by that, if it is a pipe.
+# If standard error is non-blocking and full, the writer tries again after this long.  With a pipe,
+# that still writes 6 MB a second.
 _RETRY_SECONDS = 0.01
 
-# How long the end of the program waits for what is left.
+# How long the end of the program waits for the remaining lines.
 _LAST_SECONDS = 1.0
 
 
 class NoThreadError(CipherechoError, OSError):
-    """The system lets the process start no thread more; `purpose` says what it was for."""
+    """The system allows no more threads; `purpose` says what this one was for."""
 
     def __init__(self, purpose: str) -> None:
         self.purpose = purpose
         super().__init__(
             f"can't start a thread for {purpose}: the system allows this user or container no "
-            "more of them; raise that limit (ulimit -u, TasksMax, --pids-limit), or end other "
+            "more threads; raise the limit (ulimit -u, TasksMax, --pids-limit), or end other "
             "processes"
         )
 
 
 class _Gap:
-    """Where lines are missing, among those that are not."""
+    """Marks a place in the queue where lines are missing."""
 
     reached = False
 
 
 class LineQueue:
-    """Lines that wait for the one who writes them.
+    """Lines that wait for the writer.
 
-    Those who put lines in take turns; nobody waits, neither they nor for them.  There is no
-    lock: each number is changed by one side alone.
+    Only one thread at a time may put lines in.  Putting never blocks.  There is no lock: each
+    number is changed by only one side.
     """
 
     def __init__(self) -> None:
         self.dropped = 0
-        """How many lines were not put in."""
+        """How many lines were dropped."""
         self._lines: SimpleQueue[bytes | _Gap | None] = SimpleQueue()
-        self._gap: _Gap | None = None  # if it is the last that was put in
+        self._gap: _Gap | None = None  # the last entry, if that is a gap
         self._most = _MOST_WAITING
-        self._put = 0  # bytes, in all
-        # The writer's.
-        self._taken = 0
-        self._told = 0  # of those that were dropped
+        self._put = 0  # bytes put in so far
+        # Changed by the writer.
+        self._taken = 0  # bytes taken so far
+        self._told = 0  # dropped lines that are reported
 
     def put(self, line: bytes) -> None:
-        """Have a line written, or drop it if too much waits already."""
+        """Queue a line for the writer, or drop it if the queue is full."""
         waiting = self._put - self._taken
         if waiting > self._most:
             self._most = _FULL_UNTIL
@@ -87,7 +87,7 @@ class LineQueue:
             self._put += len(line) + _LINE_OVERHEAD
 
     def drop(self) -> None:
-        """Count a line that can't be put in."""
+        """Count a lost line, and mark the gap."""
         self.dropped += 1
         if self._gap is None or self._gap.reached:
             gap = _Gap()
@@ -95,20 +95,20 @@ class LineQueue:
             self._gap = gap
 
     def finish(self) -> None:
-        """Say that nothing will be put in any more."""
+        """Mark the end; nothing may be put in afterwards."""
         self._lines.put(None)
 
     def is_empty(self) -> bool:
-        """Return whether there is nothing to be taken now."""
+        """Return whether the queue is empty now."""
         return self._lines.empty()
 
     def take(self) -> bytes | int | None:
-        """Wait for a line; an integer is how many are missing there, and None is the end."""
+        """Wait for the next entry: a line, the number of lines missing here, or None at the end."""
         line = self._lines.get()
         if type(line) is bytes:
             self._taken += len(line) + _LINE_OVERHEAD
         elif isinstance(line, _Gap):
-            # In this order: what is dropped after the second step has a gap of its own.
+            # Keep this order: a line dropped after `reached` is set gets a gap of its own.
             line.reached = True
             missing = self.dropped - self._told
             self._told += missing
@@ -117,15 +117,15 @@ class LineQueue:
 
 
 class LineWriter:
-    """A thread that writes the lines of a queue, each whole and in one piece where that can be.
+    """A thread that writes the lines of a queue, each in a single write if possible.
 
     Args:
-      queue: where the lines are.
-      descriptor: where they are written; it may block or not.
-      notice: returns the line that tells how many are missing.
+      queue: the lines to write.
+      descriptor: the file descriptor to write to, blocking or not; it stays open.
+      notice: returns the line that says how many lines are missing.
 
     Raises:
-      NoThreadError: the system allows no thread.
+      NoThreadError: the system allows no more threads.
     """
 
     def __init__(self, queue: LineQueue, descriptor: int, notice: Callable[[int], bytes]) -> None:
@@ -134,8 +134,8 @@ class LineWriter:
         self._queue = queue
         self._descriptor = descriptor
         self._notice = notice
-        self._untold = 0  # lines that are missing
-        self._is_torn = False  # the last line that was begun
+        self._untold = 0  # missing lines that are not reported yet
+        self._is_torn = False  # whether only part of the last line was written
         self._thread = Thread(target=self._run, name="cipherecho log", daemon=True)
         try:
             self._thread.start()
@@ -143,13 +143,13 @@ class LineWriter:
             raise NoThreadError("the log") from error
 
     def finish(self) -> None:
-        """Have the rest written, and wait a little for it; nothing may be put in any more."""
+        """Wait up to a second until the rest is written; nothing may be put in afterwards."""
         self._queue.finish()
         self._thread.join(_LAST_SECONDS)
 
     def _run(self) -> None:
         while (line := self._queue.take()) is not None:
-            # Whatever goes wrong, the next line may be written.
+            # After any error, try the next line.
             try:
                 if type(line) is int:
                     self._untold += line
@@ -166,12 +166,12 @@ class LineWriter:
                 time.sleep(_GATHERING_SECONDS)
 
     def _write(self, line: bytes) -> None:
-        """Write a line to its end, however long that takes."""
-        # Not through sys.stderr, nor a handler of the standard library: each has a lock, which
-        # a write that never ends would hold for ever, and the end of the program waits for it.
+        """Write a whole line, however long that takes."""
+        # Neither sys.stderr nor a handler of the standard library: each has a lock, which a write
+        # that never ends would hold for ever, and the end of the program waits for that lock.
         if self._is_torn:
             line = b"\n" + line
-        # One write, if it goes, so that those of other processes don't come in between.
+        # One write if possible, so that output of other processes doesn't come in between.
         while line:
             try:
                 written = os.write(self._descriptor, line)
