@@ -561,7 +561,7 @@ def test_all_that_a_server_does_goes_on(landlock: int, tmp_path: Path) -> None:
             [reader] = children(server.process.pid)
             os.kill(reader, 9)
             server.process.send_signal(1)
-            server.wait_for_record("the process that reads it for this one is gone")
+            server.wait_for_record("the process that reads it for the server has ended")
             for _ in range(2):
                 assert manager.recv(100).startswith(b"RELOADING=1")
                 assert manager.recv(100) == b"READY=1"

@@ -1,1 +1,1 @@
-"""What a running server gives up, and the processes that do the rest for it."""
+"""The sandbox: drops rights that a running server doesn't need, and runs processes beside it."""

@@ -1,6 +1,6 @@
-"""Starts companions, confines them, and lets plugins talk to them.
+"""Starts companions, confines them, and connects plugins to them.
 
-:mod:`cipherecho.companion` says what a companion is for, and is what plugins import.
+:mod:`cipherecho.companion` explains what a companion is for; plugins import that module.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ __all__ = [
     "main",
 ]
 
-# One that is no longer needed ends as soon as it sees that. It does not where a child that a
-# plugin has made keeps the pipe open.
+# How long to wait for the end of a companion.  It ends when its pipe is closed, but a child process
+# of a plugin may keep the pipe open.
 _LAST_SECONDS = 1.0
 
 _PROGRAM = """
@@ -43,12 +43,12 @@ main(*sys.argv[2:])
 
 @dataclass(frozen=True)
 class Companion:
-    """A companion that runs, as whoever asks it sees it."""
+    """A running companion, as its caller sees it."""
 
     requests: IO[bytes]
-    """To be written to; flush it."""
+    """Write requests here, and flush."""
     answers: IO[bytes]
-    """To be read; it ends when the process does."""
+    """Read answers here; it ends when the process ends."""
 
 
 _running: dict[tuple[str, str], Companion] = {}
@@ -56,7 +56,7 @@ _running: dict[tuple[str, str], Companion] = {}
 
 @contextmanager
 def companions(functions: Iterable[tuple[str, str]]) -> Iterator[None]:
-    """Run companions for as long as the block lasts; each is given as to :func:`companion`.
+    """Run companions during the block; each pair holds the arguments of :func:`companion`.
 
     Raises:
       OSError: one of them can't be started.
@@ -74,11 +74,11 @@ def companions(functions: Iterable[tuple[str, str]]) -> Iterator[None]:
 
 @contextmanager
 def companion(name: str, function: str) -> Iterator[Companion]:
-    """Yield the companion that runs `function`: one that is there, or one for the block.
+    """Yield the companion that runs `function`: a running one, or a new one for the block.
 
     Args:
-      name: the package that it is of, in small letters and hyphens.
-      function: where the function is, ``module:name``.
+      name: its package's name, in lower case with hyphens.
+      function: the function's location, as ``module:name``.
 
     Raises:
       OSError: it can't be started.
@@ -97,18 +97,18 @@ def _started(name: str, function: str) -> AbstractContextManager[Companion]:
 
 @contextmanager
 def beside(words: Sequence[str]) -> Iterator[Companion]:
-    """Run Python with these options for as long as the block lasts; then it has to end.
+    """Run Python with these arguments during the block, then close its pipes so that it ends.
 
     Raises:
       OSError: it can't be started.
     """
     process = subprocess.Popen(  # noqa: S603 (our own interpreter)
-        # -I: it has nothing of the environment, nor of where it was started.
+        # -I: it ignores Python's environment variables and the current directory.
         [sys.executable, "-I", *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        # Signals of a terminal are for the server, whose end it sees.
+        # A terminal's signals are for the server; the companion sees the server's end by its pipe.
         start_new_session=True,
     )
     requests, answers = process.stdin, process.stdout
@@ -125,10 +125,10 @@ def beside(words: Sequence[str]) -> Iterator[Companion]:
 
 
 def cache_directory(name: str) -> Path:
-    """Return where the companion of that name may keep what it has made; it may not be there.
+    """Return the cache directory of the companion of that name; it may not exist yet.
 
-    It is beneath the directory that systemd gives a service for it (``CacheDirectory=``), or
-    that of the user.
+    It is in the service's cache directory from systemd (``CacheDirectory=``), or otherwise in the
+    user's.
     """
     given = os.environ.get("CACHE_DIRECTORY", "").partition(":")[0]
     if given:
@@ -139,15 +139,15 @@ def cache_directory(name: str) -> Path:
 
 
 def give_up_files() -> None:
-    """Open no file from now on, nor do what else the sandbox takes away, if there is one."""
+    """Drop the right to open files, and all others that Landlock can take away, if available."""
     if had := version():
         with suppress(OSError), Ruleset(had) as ruleset:
             ruleset.restrict()
 
 
 def main(name: str, function: str) -> None:
-    """Be a companion, until the server has no more requests."""
-    # What is printed must not get among the answers.
+    """Run as a companion until the server closes the pipe."""
+    # Printed text must not get among the answers.
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)

@@ -1,9 +1,9 @@
-"""The sandbox: what a server need not do any more is taken away from it.
+"""The sandbox: drops the rights that a running server no longer needs.
 
-Plugins run in the server's process, and native code can do whatever the process can.  So
-once sockets are open, and before the first plugin is imported, the kernel is asked to refuse
-the rest, to every thread and its children, and for good.  When ciphers are made, what only
-that needed goes too.
+Plugins run in the server's process, and native code can do whatever the process can.  So when the
+sockets are open, and before the first plugin is imported, the process gives up all other rights,
+for every thread and its children, and for good.  When the ciphers are made, it also gives up the
+rights that only making them needed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ log = logging.getLogger("cipherecho")
 
 
 class SandboxError(CipherechoError, OSError):
-    """The system can't confine the process as it is required; `missing` has a reason each."""
+    """The sandbox is required, and the system can't provide all of it; `missing` says why."""
 
     def __init__(self, missing: Sequence[str]) -> None:
         self.missing = tuple(missing)
@@ -61,11 +61,12 @@ class SandboxError(CipherechoError, OSError):
         )
 
 
-# What is required: the first version that has it, and the first Linux that has that.
+# The first version of Landlock's ABI with all that --sandbox=require needs, and the first Linux
+# with that version.
 _REQUIRED = 6
 _LINUX = "6.12"
 
-# What no version takes away, and a plugin might want.
+# What no version of Landlock takes away, and an attacker might use.
 _NEVER = (
     "TCP by Fast Open or MPTCP",
     "other kinds of sockets",
@@ -73,20 +74,19 @@ _NEVER = (
     "the names, modes and times of files",
 )
 
-# The process itself, as metrics and the limit of connections have it; and the null device,
-# for a standard stream that turns out to be closed.
+# Facts about the process itself, for metrics and for the limit of connections; and the null
+# device, which replaces a closed standard stream.
 _OWN_FILES = (
     ("/proc/self/fd", READ_DIR),
     ("/proc/self/limits", READ_FILE),
     ("/proc/self/stat", READ_FILE),
     ("/proc/stat", READ_FILE),
     (os.devnull, READ_FILE | WRITE_FILE),
-    # The names alone, to look for threads that are not confined.
+    # Only the names, to find threads that are not confined.
     ("/proc/self/task", READ_DIR),
 )
 
-# What modules need while they are imported, besides other modules. Nobody keeps a secret
-# there.
+# Files that modules need while they are imported, besides other modules.  They hold no secrets.
 _LOADING_TREES = (
     "/gnu/store",
     "/lib",
@@ -105,8 +105,8 @@ _LOADING_TREES = (
 _LOADING_FILES = (
     "/etc/ld.so.cache",
     "/etc/localtime",
-    # A library with an OpenSSL of its own does without its settings, but not if they are there
-    # and can't be read.
+    # A library with its own OpenSSL works without these settings, but fails if they exist and
+    # can't be read.
     "/etc/pki/tls/openssl.cnf",
     "/etc/ssl/openssl.cnf",
     "/usr/local/ssl/openssl.cnf",
@@ -120,41 +120,42 @@ _LOADING_FILES = (
     "/proc/sys/vm/overcommit_memory",
 )
 
-# So long may idle threads take to be restricted together, which takes milliseconds.
+# How long idle threads may take to gather before they are restricted; milliseconds are usual.
 _GATHERING_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Loading:
-    """What plugins may read while ciphers are made of them."""
+    """What plugins may read while their ciphers are made."""
 
     modules: Collection[str] = ()
-    """Top-level modules that will be imported. They may come from anywhere; others come from
-    where Python looks for them, but not from where it was started."""
+    """Top-level modules that will be imported.  These may come from any directory; others must come
+    from Python's search path, without the directory where Python was started."""
     named: Collection[str] = ()
-    """What may name a file, as an option of a cipher may. Those that are files can be read;
-    directories can't, so that no "/" opens everything."""
+    """Texts that may be names of files, such as a cipher's options.  Plugins can read those that
+    are files.  Directories are left out, so that a "/" doesn't open everything."""
     companions: Collection[tuple[str, str]] = ()
-    """What does for plugins what they may not do; see :mod:`cipherecho.host.sandbox.companion`."""
+    """Processes that do for plugins what the sandbox forbids; see
+    :mod:`cipherecho.host.sandbox.companion`."""
 
 
 async def confine_loading(
     sandbox: Sandbox, loading: Loading, *, available: int | None = None
 ) -> None:
-    """Take away what nobody needs who imports plugins and makes ciphers; log what is missing.
+    """Drop all rights but those for importing plugins and making ciphers; log what is missing.
 
-    From then on, no thread of the process, and no child of it, can write, listen, connect,
-    execute or signal others.  Modules can be imported, and libraries loaded.  :func:`confine`
-    has to follow, and says the rest about both.
+    Afterwards no thread or child of the process can write files, listen, connect, execute programs
+    or signal other processes.  Modules can be imported, and libraries loaded.  Call :func:`confine`
+    afterwards; its documentation holds for this too.
 
     Args:
-      sandbox: whether to go on with less than all.
-      loading: what is read for it besides.
+      sandbox: whether the sandbox is required, or may be incomplete.
+      loading: what plugins may read besides.
       available: as for :func:`confine`.
 
     Raises:
-      SandboxError: something is missing that is required; the process may be confined
-        in part.
+      SandboxError: the sandbox is required, and something is missing; the process may be partly
+        confined.
     """
     named = list(_files_among(loading.named))
     rules = _rules_of_loading(loading.modules, named)
@@ -167,24 +168,24 @@ async def confine_loading(
 
 
 async def confine(sandbox: Sandbox, *, available: int | None = None, again: bool = False) -> None:
-    """Take away what can be taken from all threads of the process, and log what is left.
+    """Drop all rights that a serving process doesn't need, in all threads; log what is left.
 
-    Modules can be imported from where others were imported before.  Beside those and a few
-    files of the process itself, nothing can be opened.  Sockets and files that are open stay so.
+    Modules can still be imported from directories that others came from.  Apart from those and a
+    few files about the process itself, nothing can be opened.  Open sockets and files stay open.
 
-    To be called in the main thread, when the program has no other threads but idle ones of
-    Trio.  Others, such as a library has started, are not confined where Landlock is older
-    than version 8.  It can't be undone, nor be done often.
+    Call this in the main thread, while the program's only other threads are Trio's idle ones.
+    Before version 8 of Landlock, other threads, such as a library's, are not confined.  This can't
+    be undone, and can be done only a few times.
 
     Args:
-      sandbox: whether to go on with less than all.
-      available: the version of Landlock's ABI that there is; the kernel is asked if None.
-      again: whether :func:`confine_loading` was called before.  Threads that were started
-        since are confined by that, and what is missing was told.
+      sandbox: whether the sandbox is required, or may be incomplete.
+      available: the version of Landlock's ABI to use; the kernel's if None.
+      again: whether :func:`confine_loading` was called before.  That has already confined the
+        threads started since, and logged what is missing.
 
     Raises:
-      SandboxError: something is missing that is required; the process may be confined
-        in part.
+      SandboxError: the sandbox is required, and something is missing; the process may be partly
+        confined.
     """
     modules = import_directories()
     available, threads = await _confine(sandbox, _Rules(modules), available, again=again)
@@ -200,21 +201,21 @@ async def confine(sandbox: Sandbox, *, available: int | None = None, again: bool
     log.info("the sandbox leaves: %(left)s", {"left": ", ".join(left_over(available))})
     if threads:
         log.info(
-            "threads of plugins can still read what ciphers were made of: %(threads)s",
+            "threads of plugins can still read the files that ciphers were made from: %(threads)s",
             {"threads": ", ".join(threads)},
         )
 
 
 @dataclass(frozen=True)
 class _Rules:
-    """What stays readable, besides files of the process itself."""
+    """What stays accessible, besides files about the process itself."""
 
     modules: Collection[Path] = ()
-    """As `trees`, and with what links in them lead to."""
+    """Like `trees`, and also the targets of links in them."""
     trees: Collection[Path] = ()
-    """With all that is beneath, if they are directories, and those can be listed."""
+    """Files, and directories with everything in them; the directories can be listed."""
     files: Collection[Path] = ()
-    """Likewise, but they can't be listed."""
+    """Files, and directories with everything in them; the directories can't be listed."""
     writable: Path | None = None
     """A directory in which files can be made, replaced and removed."""
 
@@ -231,16 +232,16 @@ def _rules_of_loading(
 
 
 def confine_companion(module: str, writable: Path | None) -> None:
-    """Take away from this process what it does not need beside the server.
+    """Drop the rights of this process, a companion, that it doesn't need.
 
-    It has one thread, and imports `module`.  Beneath `writable`, it may make files, but not
-    directories.  Where the system has less than all, it goes on.
+    It must have only one thread.  It may import `module`, and make files in `writable`, but no
+    directories.  If the system can't provide all of the sandbox, this does what is possible.
     """
     _confine_alone(_rules_of_loading([module.partition(".")[0]], (), writable))
 
 
 def confine_reader() -> None:
-    """Take away from this process, which has one thread, all but reading files."""
+    """Drop all rights of this process but reading files; it must have only one thread."""
     _confine_alone(_Rules(trees=[Path("/")]))
 
 
@@ -256,11 +257,11 @@ async def _confine(
 ) -> tuple[int, Sequence[str]]:
     """Restrict the threads, and log what is missing.
 
-    Returns the version of Landlock, or 0 if nothing was taken away; and with `again`, the
-    names of the threads that only the first time reached.
+    Returns the version of Landlock, or 0 if nothing was restricted; and the names of the threads
+    that this call didn't reach.
 
     Raises:
-      SandboxError: something is missing that is required.
+      SandboxError: the sandbox is required, and something is missing.
     """
     if available is None:
         available = version()
@@ -282,12 +283,12 @@ async def _confine(
 
 
 def shortcomings(available: int, threads: Collection[str] = (), problem: str = "") -> list[str]:
-    """Return what is missing of a sandbox, a text for each reason; none if it is all there.
+    """Return what the sandbox lacks, one text for each reason; empty if it is complete.
 
     Args:
       available: the version of Landlock's ABI, 0 if there is none.
-      threads: the names of those that are not confined.
-      problem: what the system said when it refused it.
+      threads: the names of threads that are not confined.
+      problem: the system's error if it refused the sandbox.
     """
     if problem:
         return [f"the system refused it ({problem}), so nothing is taken away"]
@@ -305,18 +306,18 @@ def shortcomings(available: int, threads: Collection[str] = (), problem: str = "
 
 
 def left_over(available: int) -> list[str]:
-    """Return what stays possible in a complete sandbox of that version, in words."""
+    """Return what is still possible in a complete sandbox of that version, in words."""
     later = [right.what for right in RIGHTS if right.since > max(available, _REQUIRED)]
     return [*later, *_NEVER]
 
 
 def import_directories() -> list[Path]:
-    """Return the directories that modules come from, without those that happen to be there.
+    """Return the directories that modules may be imported from.
 
-    Python may look for modules in the directory of a script, or where it was started
-    (``-m``), and those may have anything.  So of ``sys.path``, directories count that
-    something was imported from, and those where packages are installed.  A package that was
-    imported from elsewhere, as one that is being developed, has only its own directory.
+    ``sys.path`` may contain a script's directory, or the directory where Python was started
+    (``-m``), with any private files.  So a directory in ``sys.path`` counts only if a module was
+    imported from it, or if packages are installed in it.  For a package imported from elsewhere,
+    such as one in development, only the package's own directory counts.
     """
     path = {Path(entry) for entry in sys.path if entry}
     found = {entry for entry in path if entry.name in ("site-packages", "dist-packages")}
@@ -333,17 +334,17 @@ def import_directories() -> list[Path]:
 
 
 def _importable(modules: Iterable[str]) -> list[Path]:
-    """Return the directories that can be imported from: `modules`, and what those import."""
+    """Return the paths to import `modules` from, and what those modules import."""
     path = [entry for entry in sys.path if entry]
-    # The first is where the script is, or where Python was started. It counts only if something
-    # comes from there.
+    # The first entry is the script's directory, or the one where Python was started.  It counts
+    # only if a module comes from there.
     if not sys.flags.safe_path and sys.path[0] not in os.environ.get("PYTHONPATH", "").split(
         os.pathsep
     ):
         path = path[1:] if sys.path[0] else path
     found = [*map(Path, path), *import_directories()]
     for name in modules:
-        # To find one at the top imports nothing.
+        # Finding a top-level module imports nothing.
         with suppress(ImportError, ValueError, AttributeError):
             spec = importlib.util.find_spec(name)
             if spec and spec.submodule_search_locations:
@@ -354,7 +355,7 @@ def _importable(modules: Iterable[str]) -> list[Path]:
 
 
 def _library_directories() -> Iterator[Path]:
-    """Yield the directories of shared libraries that this system and this process have besides."""
+    """Yield further directories of shared libraries, of this system and this process."""
     for directory in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep):
         if directory:
             yield Path(directory)
@@ -363,12 +364,12 @@ def _library_directories() -> Iterator[Path]:
             for line in file.read_text(errors="replace").splitlines():
                 if line.startswith("/"):
                     yield Path(line.strip())
-    # Where Python's own is, if that is not one of the system's.
+    # Python's own library, in case it isn't in a directory of the system.
     yield Path(sys.base_prefix) / "lib"
 
 
 def _files_among(texts: Iterable[str]) -> Iterator[Path]:
-    """Yield those that are paths of something that is there, and is no directory."""
+    """Yield the texts that are paths of existing files; directories are left out."""
     for text in texts:
         with suppress(OSError, ValueError):
             if not stat.S_ISDIR(os.stat(text).st_mode):  # noqa: PTH116 (not every text is a Path)
@@ -376,20 +377,20 @@ def _files_among(texts: Iterable[str]) -> Iterator[Path]:
 
 
 def _outermost(paths: Iterable[Path]) -> list[Path]:
-    """Return the paths that are not beneath others of them."""
+    """Return the paths that are not inside another of `paths`, sorted."""
     every = set(paths)
     return sorted(path for path in every if every.isdisjoint(path.parents))
 
 
 async def _restrict(rules: _Rules, available: int) -> list[str]:
-    """Restrict the threads; return the names of those that could not be.
+    """Restrict all threads; return the names of those that could not be restricted.
 
     Raises:
-      OSError: the system refuses, and at least this thread is as it was.
+      OSError: the system refuses; at least this thread is unchanged.
     """
-    # The C library loads it when a thread is ended from outside, as those are that still run
-    # when Python ends, and aborts the process if it can't (pthread_exit(3)). Not every C
-    # library has it.
+    # Load this library now.  The C library loads it when a thread is ended from outside, as
+    # happens to threads that still run when Python ends, and aborts the process if it can't
+    # (pthread_exit(3)).  Not every C library has it.
     with suppress(OSError):
         ctypes.CDLL("libgcc_s.so.1")
     with Ruleset(available) as ruleset:
@@ -397,13 +398,13 @@ async def _restrict(rules: _Rules, available: int) -> list[str]:
         restricted = {threading.get_native_id()}
 
         def restrict() -> None:
-            with suppress(OSError):  # its number is missing then
+            with suppress(OSError):  # then this thread's number is missing in `restricted`
                 ruleset.restrict()
                 restricted.add(threading.get_native_id())
 
         if not ruleset.all_threads:
             await _in_idle_threads(restrict, len(_threads()) - 1)
-        # This thread is the last: it can't look for the others afterwards.
+        # Restrict this thread last: afterwards it can't look for the others.
         threads = _threads()
         ruleset.restrict()
     if ruleset.all_threads:
@@ -424,7 +425,7 @@ def _allow_all(ruleset: Ruleset, rules: _Rules) -> None:
 
 
 def _allow(ruleset: Ruleset, path: Path | str, rights: int) -> None:
-    """Leave `rights` to what is at `path`, if there is anything."""
+    """Keep `rights` for the file or directory at `path`, if it exists."""
     if sys.platform != "linux":  # there is no Landlock, so nothing calls this
         return
     try:
@@ -434,29 +435,29 @@ def _allow(ruleset: Ruleset, path: Path | str, rights: int) -> None:
     try:
         ruleset.allow(descriptor, rights)
     finally:
-        # The kernel makes files of /proc anew when it is short of memory, and rules don't
-        # hold for the new ones. It keeps those that somebody has open, so these stay open
-        # until the process ends.
+        # When memory is short, the kernel recreates files in /proc, and rules don't hold for the
+        # new ones.  It keeps open files, so leave these open until the process ends.
         if not str(path).startswith("/proc/"):
             os.close(descriptor)
 
 
 def _threads() -> dict[int, str]:
-    """Return the names of all threads of the process, by their numbers for the system."""
+    """Return the names of all threads of the process, by their native ids."""
     known = {thread.native_id: thread.name for thread in threading.enumerate()}
     try:
         numbers = [int(task.name) for task in Path("/proc/self/task").iterdir()]
     except OSError:
-        return {0: "any that there may be, since there is no /proc to tell"}
+        return {0: "unknown, since there is no /proc to list them"}
     return {number: known.get(number, f"number {number}, of a library") for number in numbers}
 
 
 async def _in_idle_threads(work: Callable[[], None], most: int) -> None:
-    """Do `work` in each idle thread that Trio keeps for later; there are `most` or fewer.
+    """Do `work` in every idle thread that Trio keeps; there are at most `most`.
 
-    So many are kept at a time that none is left, and new ones started if there are fewer.
+    It occupies `most` threads at the same time, so that no idle one is left out; Trio starts new
+    ones if it has fewer.
     """
-    import trio  # a companion has no such threads, and does without
+    import trio  # here, since a companion has no such threads and doesn't import Trio
 
     together = threading.Barrier(most) if most else None
     limiter = trio.CapacityLimiter(max(most, 1))

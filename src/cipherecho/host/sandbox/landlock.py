@@ -1,8 +1,7 @@
-"""Landlock: how a thread on Linux gives rights up for good (landlock(7)).
+"""Landlock: lets a thread on Linux give up rights for good (landlock(7)).
 
-The numbers are those of ``linux/landlock.h``, and the same on all processors.  Nothing is
-known here of what a server needs.  Other systems have no Landlock, and so :func:`version`
-is 0 there.
+The numbers come from ``linux/landlock.h``, and are the same on all processors.  This module doesn't
+know what a server needs.  On other systems there is no Landlock, and :func:`version` returns 0.
 """
 
 from __future__ import annotations
@@ -27,32 +26,31 @@ __all__ = [
 ]
 
 WRITE_FILE: Final = 1 << 1
-"""To open files for writing."""
+"""The right to open files for writing."""
 READ_FILE: Final = 1 << 2
-"""To open files for reading."""
+"""The right to open files for reading."""
 READ_DIR: Final = 1 << 3
-"""To list directories; files have no such right."""
+"""The right to list directories."""
 REMOVE_FILE: Final = 1 << 5
-"""To remove files from directories, or to replace them there."""
+"""The right to remove or replace files in directories."""
 MAKE_FILE: Final = 1 << 8
-"""To make regular files in directories."""
+"""The right to make regular files in directories."""
 
 _OF_DIRECTORIES: Final = READ_DIR | REMOVE_FILE | MAKE_FILE
 
 
 class Right(NamedTuple):
-    """What Landlock takes away from its version `since` on, with the bits that stand for it."""
+    """A right that Landlock can take away, from version `since` of its ABI on, and its bits."""
 
     since: int
     what: str
-    """In words that go on "is no longer possible:"."""
+    """The right in words, to follow "is no longer possible:"."""
     files: int = 0
     ports: int = 0
     scopes: int = 0
 
 
-# Moving files between directories (REFER) is not here: it is taken away by every version,
-# whatever it is asked for.
+# Moving files between directories (REFER) is not here: every version takes it away, even unasked.
 RIGHTS: Final = (
     Right(1, "opening, making and removing files, and executing", files=(1 << 13) - 1),
     Right(3, "truncating files", files=1 << 14),
@@ -62,9 +60,9 @@ RIGHTS: Final = (
     Right(9, "connecting to Unix sockets with a path", files=1 << 16),
     Right(10, "UDP", ports=0b1100),
 )
-"""In the order of versions."""
+"""All rights, in the order of versions."""
 
-# All threads of the process at once.
+# Restricts all threads of the process at once.
 _ALL_THREADS_SINCE: Final = 8
 _ALL_THREADS: Final = 1 << 3
 
@@ -75,10 +73,10 @@ _NO_NEW_PRIVILEGES: Final = 38  # prctl(2)
 
 
 def version() -> int:
-    """Return the version of Landlock's ABI that this kernel has, 0 if it has none.
+    """Return the version of the kernel's Landlock ABI, 0 without Landlock.
 
-    It has none too where Landlock was left out of what is started with the kernel
-    (``lsm=``), or where a container's system call filter does not know it.
+    It is also 0 if Landlock is not among the enabled security modules (``lsm=``), or if a
+    container's system call filter blocks it.
     """
     if sys.platform != "linux":
         return 0
@@ -89,12 +87,12 @@ def version() -> int:
 
 
 class Ruleset:
-    """Takes all of RIGHTS that a version has, except for what is allowed by path.
+    """Takes away all `RIGHTS` of a version, except those allowed for certain paths.
 
     Use it as a context manager, which closes it; threads stay restricted.
 
     Args:
-      version: one that the kernel has, or an older one, from 1.
+      version: the kernel's version or an older one, at least 1.
 
     Raises:
       OSError: the kernel refuses.
@@ -106,10 +104,10 @@ class Ruleset:
         attributes = struct.pack(
             "=QQQ", self._files, sum(one.ports for one in had), sum(one.scopes for one in had)
         )
-        # An older kernel takes the longer structure if what it does not know is 0.
+        # An older kernel accepts the longer structure if the unknown fields are 0.
         self._descriptor = _call(_CREATE_RULESET, attributes, len(attributes), 0)
         self.all_threads = version >= _ALL_THREADS_SINCE
-        """Whether one thread restricts them all."""
+        """Whether :meth:`restrict` restricts all threads of the process."""
 
     def __enter__(self) -> Ruleset:
         return self
@@ -118,10 +116,10 @@ class Ruleset:
         os.close(self._descriptor)
 
     def allow(self, descriptor: int, rights: int) -> None:
-        """Leave `rights` to a file, or to a directory and all that is beneath it.
+        """Keep `rights` for a file, or for a directory and everything in it.
 
-        `descriptor` has it open; ``O_PATH`` is enough.  Of `rights`, what the version does not
-        know, or files do not have, is passed over.
+        `descriptor` refers to it; ``O_PATH`` is enough.  Rights that the version doesn't know are
+        ignored, and so are rights of directories for a file.
 
         Raises:
           OSError: the kernel refuses.
@@ -132,13 +130,13 @@ class Ruleset:
         _call(_ADD_RULE, self._descriptor, _PATH_BENEATH, rule, 0)
 
     def restrict(self) -> None:
-        """Take the rest away from this thread, those that it starts, and their programs.
+        """Take away all other rights from this thread, later threads and programs that they run.
 
-        So are new privileges: a set-user-ID program runs without them.  Threads that are
-        there already are restricted too if :attr:`all_threads`, and not otherwise.
+        This also rules out new privileges: a set-user-ID program runs without them.  Existing
+        threads are restricted only if :attr:`all_threads` is set.
 
         Raises:
-          OSError: the kernel refuses, as it does when there were many rulesets before.
+          OSError: the kernel refuses, for example after too many rulesets.
         """
         if _libc().prctl(*map(ctypes.c_ulong, (_NO_NEW_PRIVILEGES, 1, 0, 0, 0))) != 0:
             raise _last_error()
@@ -150,7 +148,7 @@ def _libc() -> ctypes.CDLL:
 
 
 def _call(number: int, *arguments: int | bytes | None) -> int:
-    """Make a system call for which the C library has no function."""
+    """Make a system call that has no function in the C library."""
     call = _libc().syscall
     call.restype = ctypes.c_long
     result: int = call(

@@ -1,8 +1,7 @@
-"""What the symbolic links of installed packages lead to.
+"""Finds the targets of symbolic links in installed packages.
 
-Landlock allows a directory with all beneath it, but not what a link beneath it leads to.
-Some installers fill ``site-packages`` with links, to the files of a cache or to the directories
-of a store.
+Landlock allows a directory and everything in it, but not the targets of links in it.  Some
+installers fill ``site-packages`` with links to the files of a cache or the directories of a store.
 """
 
 from __future__ import annotations
@@ -14,21 +13,21 @@ from pathlib import Path
 __all__ = ["linked_from"]
 
 
-@cache  # a server asks twice: before it makes ciphers, and before it serves
+@cache  # a server calls this twice: before it makes ciphers, and before it serves
 def linked_from(tree: Path) -> tuple[Path, ...]:
-    """Return what links in the directory `tree` lead to, and links in those directories.
+    """Return the targets of links in the directory `tree`, and of links in those targets.
 
-    Installers link every file of a package or none.  So a package is read beyond its first
-    files only if one of those is a link: to read all of a large site-packages would delay each
-    start by a tenth of a second.
+    Installers link either every file of a package or none.  So the search enters a package's inner
+    directories only if the outer one contains a link, or no files.  Reading a whole large
+    site-packages would delay each start by 0.1 s.
 
-    A link to a directory that holds `tree` is left out, since it would open all of that.
+    A link to a directory that contains `tree` is left out, since it would open all of that.
     """
     return tuple(_Search(tree).found)
 
 
 class _Search:
-    """The links that were found so far, beneath one directory."""
+    """A search for links in one directory, with the targets found so far."""
 
     def __init__(self, tree: Path) -> None:
         self.found: list[Path] = []
@@ -37,13 +36,13 @@ class _Search:
         self._read(self._tree, outermost=True)
 
     def _read(self, directory: str, *, outermost: bool = False) -> None:
-        """Read a directory, given by a path without links."""
+        """Read a directory; its path must contain no links."""
         if directory in self._seen:
             return
         self._seen.add(directory)
         try:
             entries = list(os.scandir(directory))
-        except OSError:  # it is a module, or closed to us
+        except OSError:  # it is a file, or we may not read it
             return
         links = [entry.path for entry in entries if entry.is_symlink()]
         inner = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]

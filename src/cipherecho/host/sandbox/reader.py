@@ -1,8 +1,8 @@
 """Reads files for a process in the sandbox, from a process beside it.
 
-What a plugin can read, it can keep.  So the server's process can't read the files that are
-read again at a reload, nor what else their directories have.  This one has no plugin in it,
-and reads those files and no others; it does nothing else to them.
+A plugin could keep whatever the server's process can read.  So that process can read neither the
+files that a reload needs, nor the others in their directories.  The process here runs no plugin,
+and does nothing but read the files that it was started for.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ main(sys.argv[2:])
 
 
 class Reader:
-    """Reads some files again; from any thread."""
+    """Reads certain files again; any thread may use it."""
 
     def __init__(self, files: Sequence[Path], process: Companion) -> None:
         self._files = files
@@ -41,20 +41,20 @@ class Reader:
         self._lock = Lock()
 
     def read(self, path: Path) -> Contents:
-        """Return what is in one of the files; it takes as long as ``read_file`` may.
+        """Return the contents of one of the files; this takes as long as ``read_file`` may.
 
         Raises:
-          OSError: as from that, or the path is none of the files', or the process is gone.
+          OSError: ``read_file`` failed, `path` is not one of the files, or the process has ended.
         """
         if path not in self._files:
-            raise PermissionError(errno.EACCES, "it could not be read at the start")
+            raise PermissionError(errno.EACCES, "it was not readable at the start")
         with self._lock:
             with suppress(BrokenPipeError):
                 self._process.requests.write(b"%d\n" % self._files.index(path))
                 self._process.requests.flush()
             header = self._process.answers.readline()
             if not header:
-                raise OSError(errno.EPIPE, "the process that reads it for this one is gone")
+                raise OSError(errno.EPIPE, "the process that reads it for the server has ended")
             answer = json.loads(header)
             if "errno" in answer:
                 raise OSError(answer["errno"], answer["strerror"])
@@ -64,26 +64,26 @@ class Reader:
 
 @contextmanager
 def reader(files: Iterable[Path]) -> Iterator[Reader]:
-    """Run a process that reads `files` for as long as the block lasts.
+    """Run a process that reads `files` during the block.
 
     Raises:
       OSError: it can't be started.
     """
     absolute = {path: str(path.absolute()) for path in files}
-    # -S: not even what is installed is looked at.
+    # -S: it doesn't even look at installed packages.
     words = ["-S", "-c", _PROGRAM, json.dumps(sys.path), *absolute.values()]
     with beside(words) as process:
         try:
             yield Reader(list(absolute), process)
         finally:
-            # A child of a plugin may have the pipe too, so that there is no end to be seen.
+            # Closing the pipe may not be enough: a child process of a plugin may hold it open.
             with suppress(OSError):
                 process.requests.write(_ENOUGH)
                 process.requests.flush()
 
 
 def main(files: Sequence[str]) -> None:
-    """Read what is asked for, by number, until nobody asks any more."""
+    """Read the files that are requested, by number, until the requests end."""
     confine_reader()
     requests, answers = os.fdopen(0, "rb", closefd=False), os.fdopen(1, "wb", closefd=False)
     with suppress(BrokenPipeError):
