@@ -1,1 +1,1 @@
-"""The process on its machine: signals, log, sandbox, metrics."""
+"""The server's process: signals, log, sandbox, metrics."""

@@ -1,9 +1,9 @@
-"""The counters, as Prometheus reads them.
+"""Turns the counters into metrics for Prometheus.
 
-Nothing is counted here: the numbers are taken from the counters when somebody asks for them,
-so that they cost nothing per line.  Names and units are by the conventions of Prometheus
-(https://prometheus.io/docs/practices/naming/), and no label tells one client from another:
-each would be a series that a stranger can make at will.
+This counts nothing itself: it reads the counters when a client asks for metrics, so metrics cost
+nothing per line.  Names and units follow the conventions of Prometheus
+(https://prometheus.io/docs/practices/naming/).  No label distinguishes clients: otherwise strangers
+could create any number of series.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ _TEXT = "text/plain"
 
 @dataclass(frozen=True)
 class Watched:
-    """A listener, as far as its metrics go."""
+    """What the metrics need to know of a listener."""
 
     counters: Counters
     certificate_expires: Callable[[], float | None] | None = None
-    """Returns when the certificate that new connections get expires, in seconds since 1970;
-    None without TLS."""
+    """Returns when the certificate for new connections expires, in seconds since 1970; None
+    without TLS."""
 
 
 class Metrics:
-    """The numbers of some listeners and of the process.
+    """The metrics of the listeners and of the process.
 
     Args:
-      listeners: what is watched, by the name that it has in the label ``listener``.
-      ready: returns whether new clients are welcome.
-      failed: called with what was raised when a number was asked for, or written.
-      records_lost: returns how many records did not get into the log.
-      buffers: what connections hold in memory; not told if None.
+      listeners: the listeners, by their names in the label ``listener``.
+      ready: returns whether the server accepts new clients.
+      failed: called with the exception when a number can't be read or written.
+      records_lost: returns how many log records were lost.
+      buffers: counts the memory that connections hold; without it, those metrics are left out.
     """
 
     def __init__(
@@ -59,24 +59,24 @@ class Metrics:
         buffers: Buffers | None = None,
     ) -> None:
         self._failed = failed
-        # To no registry of theirs: one collector that raises would take all others with it.
+        # Not in a registry of prometheus_client: one failing collector would fail all others there.
         self._collectors = [
             _Listeners(listeners, ready, failed, records_lost, buffers),
-            ProcessCollector(registry=None),  # it has nothing to say but on Linux
+            ProcessCollector(registry=None),  # yields metrics only on Linux
         ]
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
-        """Return all numbers as they are now, and the media type of that text.
+        """Return the text of all metrics as they are now, and its media type.
 
-        A number that can't be had is left out.  To be called where the counters are changed:
-        they are not protected from threads.
+        A metric that can't be read is left out.  Call this in the event loop's thread, which
+        changes the counters: they are not thread-safe.
 
         Args:
-          accept: the forms that the reader takes, as in the HTTP field ``Accept``: it gets
-            OpenMetrics if it likes that better, and else the text format of Prometheus.
+          accept: the HTTP field ``Accept``.  A client that prefers OpenMetrics gets that; all
+            others get the text format of Prometheus.
         """
-        # Not as it came: what it has beside that would be repeated in the media type, and a
-        # version that is no number is not understood.
+        # Don't pass on `accept` itself: the media type would repeat its other parameters, and a
+        # version that isn't a number would fail.
         known = f"{_OPENMETRICS}; version=1.0.0" if _prefers_openmetrics(accept) else ""
         encode, media_type = choose_encoder(known)
         end = encode(_One(None))
@@ -99,7 +99,7 @@ class Metrics:
 
 
 class _One(Collector):
-    """A metric by itself, or none."""
+    """Collects one metric, or none."""
 
     def __init__(self, metric: Metric | None) -> None:
         self._metric = metric
@@ -109,35 +109,35 @@ class _One(Collector):
             yield self._metric
 
 
-# What may have a comma or a semicolon in it (RFC 9110, 5.6.4). One that does not end goes to the
-# end of the field, so that this takes time linear in its length.
+# Quoted strings may contain commas and semicolons (RFC 9110, 5.6.4).  An unfinished one extends to
+# the end of the field, so that matching takes linear time.
 _QUOTED = re.compile(r'"(?:\\.|[^"\\])*"?', flags=re.DOTALL)
 
 
 def _prefers_openmetrics(accept: str) -> bool:
-    """Return whether a reader would rather have OpenMetrics than text (RFC 9110, 12.5.1).
+    """Return whether a client prefers OpenMetrics to text (RFC 9110, 12.5.1).
 
-    Where it likes both as well, it gets what it names more exactly, and then what it names
-    first.  What is in neither of the two forms gets text, since that is of more use than an error.
+    If both have the same weight, the more exactly named one wins, then the one named first.  A
+    client that accepts neither gets text, which is more useful than an error.
     """
     ranges = [_range(text) for text in _QUOTED.sub("", accept).lower().split(",")]
     return _weight(_OPENMETRICS, ranges) > _weight(_TEXT, ranges)
 
 
 def _range(text: str) -> tuple[str, float]:
-    """Return a media range and its weight, which is 1 if nothing is said of it."""
+    """Return a media range and its weight, which is 1 by default."""
     name, *parameters = [part.strip() for part in text.split(";")]
     weights = [part.partition("=")[2] for part in parameters if part.partition("=")[0] == "q"]
     if not weights:
         return name, 1
-    # 0 to 1, with three digits at most; what is no number is not liked.
+    # From 0 to 1, with at most three digits; a malformed weight counts as 0.
     return name, float(weights[0]) if re.fullmatch(r"0(\.\d{0,3})?|1(\.0{0,3})?", weights[0]) else 0
 
 
 def _weight(form: str, ranges: Sequence[tuple[str, float]]) -> tuple[float, int, int]:
-    """Return how much a form is liked, how exactly it is named, and how early."""
+    """Return the weight of a media type, how exactly it is named, and how early."""
     exactness = {form: 3, form.partition("/")[0] + "/*": 2, "*/*": 1}
-    # The most exact range counts alone: `text/*, text/plain;q=0` takes no plain text.
+    # Only the most exact range counts: `text/*, text/plain;q=0` excludes plain text.
     exact, weight, place = max(
         (
             (exactness[name], weight, -place)
@@ -150,7 +150,7 @@ def _weight(form: str, ranges: Sequence[tuple[str, float]]) -> tuple[float, int,
 
 
 class _Listeners(Collector):
-    """Makes metrics of counters; a number that can't be had is left out."""
+    """Collects metrics from counters; a number that can't be read is left out."""
 
     def __init__(
         self,
@@ -169,18 +169,18 @@ class _Listeners(Collector):
     def collect(self) -> Iterator[Metric]:
         build = GaugeMetricFamily(
             "cipherecho_build_info",
-            "The version of cipherecho and of Python; the value is always 1.",
+            "The versions of cipherecho and of Python; the value is always 1.",
             labels=["version", "python_version"],
         )
         build.add_metric([__version__, platform.python_version()], 1)
         yield build
         ready = GaugeMetricFamily(
             "cipherecho_ready",
-            "1 if new clients are welcome, 0 if the server drains or can't serve them.",
+            "1 if the server accepts new clients, 0 if it is draining or can't serve them.",
             labels=[],
         )
         lost = CounterMetricFamily(
-            "cipherecho_log_records_lost", "Records that did not get into the log.", labels=[]
+            "cipherecho_log_records_lost", "Records that are missing from the log.", labels=[]
         )
         for family, value in ((ready, self._ready), (lost, self._records_lost)):
             try:
@@ -191,13 +191,14 @@ class _Listeners(Collector):
         if self._buffers is not None:
             yield GaugeMetricFamily(
                 "cipherecho_buffered_bytes",
-                "What the connections of the process hold in memory now, where one holds more than "
-                "a KiB: lines without an end, replies that are not taken.",
+                "Memory held by unfinished lines and unread replies, without connections that hold "
+                "1 KiB or less.",
                 self._buffers.bytes,
             )
             yield GaugeMetricFamily(
                 "cipherecho_buffered_bytes_limit",
-                "What they may hold; beyond it, those are closed that hold most.",
+                "Limit of cipherecho_buffered_bytes; beyond it, the server closes the connections "
+                "that hold most.",
                 self._buffers.most,
             )
         states = {name: _State(watched) for name, watched in self._listeners.items()}
@@ -222,7 +223,7 @@ class _Listeners(Collector):
 
 
 class _State:
-    """A listener as it is when somebody asks."""
+    """A listener's state during one collection."""
 
     def __init__(self, watched: Watched) -> None:
         self.watched = watched
@@ -230,24 +231,24 @@ class _State:
 
     @cached_property
     def traffic(self) -> Traffic:
-        """What went through all connections, for which each that is open is asked."""
+        """The traffic of all connections; computing it asks every open connection."""
         return self.counters.traffic()
 
     def expires(self) -> float | None:
-        """Return when its certificate expires; None if it has none."""
+        """Return when its certificate expires, in seconds since 1970; None without TLS."""
         return self.watched.certificate_expires and self.watched.certificate_expires()
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """A metric that each listener has."""
+    """The description of a metric of a listener."""
 
     family: type[GaugeMetricFamily] | type[CounterMetricFamily]
     name: str
-    """What stands after "cipherecho" and a "_"; a counter's has "_total" at its end when read."""
+    """The name after "cipherecho_"; the exposition adds "_total" to a counter's name."""
     what: str
     read: Callable[[_State], float | Mapping[Ended, int] | Mapping[Refused, int] | None]
-    """Returns its value, or one for each value of `label`; None if the listener has none."""
+    """Returns the value, or a value for each value of `label`; None if the listener has none."""
     label: str | None = None
 
 
@@ -255,57 +256,57 @@ _KINDS = (
     _Kind(
         GaugeMetricFamily,
         "connections_open",
-        "Connections that are served now.",
+        "Connections served now.",
         lambda of: of.counters.serving,
     ),
     _Kind(
         GaugeMetricFamily,
         "connections_limit",
-        "Connections that are served at once, at the most.",
+        "The most connections served at once.",
         lambda of: of.counters.most,
     ),
     _Kind(
         CounterMetricFamily,
         "connections_accepted",
-        "Connections that were accepted, those refused included.",
+        "Accepted connections, including those refused later.",
         lambda of: of.counters.accepted,
     ),
     _Kind(
         CounterMetricFamily,
         "connections_refused",
-        "Connections that were refused, by why.",
+        "Refused connections, by reason.",
         lambda of: of.counters.refused,
         "reason",
     ),
     _Kind(
         CounterMetricFamily,
         "connections_closed",
-        "Connections that were served and have ended, by why.",
+        "Served connections that have ended, by reason.",
         lambda of: of.counters.closed,
         "reason",
     ),
     _Kind(
         CounterMetricFamily,
         "connections_empty",
-        "Connections that were served and have ended without a byte either way.",
+        "Served connections that have ended without a byte in either direction.",
         lambda of: of.counters.empty,
     ),
     _Kind(
         GaugeMetricFamily,
         "workers_written_off",
-        "Worker threads that still code a line whose time was up.",
+        "Worker threads that still code a line after its timeout.",
         lambda of: of.counters.workers_written_off,
     ),
     _Kind(
         CounterMetricFamily,
         "connection_seconds",
-        "How long those that have ended were open, in seconds.",
+        "Total time that ended connections were open, in seconds.",
         lambda of: of.counters.seconds,
     ),
     _Kind(
         CounterMetricFamily,
         "lines",
-        "Lines that were answered, those rejected included.",
+        "Answered lines, including rejected ones.",
         lambda of: of.traffic.lines,
     ),
     _Kind(
@@ -317,19 +318,19 @@ _KINDS = (
     _Kind(
         CounterMetricFamily,
         "received_bytes",
-        "Bytes from clients, without those of TLS.",
+        "Bytes received from clients, without TLS's own.",
         lambda of: of.traffic.received,
     ),
     _Kind(
         CounterMetricFamily,
         "sent_bytes",
-        "Bytes to clients, without those of TLS.",
+        "Bytes sent to clients, without TLS's own.",
         lambda of: of.traffic.sent,
     ),
     _Kind(
         GaugeMetricFamily,
         "tls_certificate_expiration_timestamp_seconds",
-        "When the certificate that new clients get expires, in seconds since 1970.",
+        "When the certificate for new connections expires, in seconds since 1970.",
         _State.expires,
     ),
 )

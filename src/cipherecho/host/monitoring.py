@@ -1,7 +1,7 @@
-"""Over HTTP, for whoever watches a server: its metrics, whether it lives, and whether it is ready.
+"""Serves ``/metrics``, ``/livez`` and ``/readyz`` over HTTP.
 
-A request is answered by the event loop that serves the clients too, which is the point of
-``/livez``: if the loop is stuck, there is no answer, and that is what a probe acts on.
+The event loop that serves clients also answers these requests.  That is the point of ``/livez``:
+while the loop is stuck, a probe gets no answer, and can act on that.
 """
 
 from __future__ import annotations
@@ -30,21 +30,20 @@ from cipherecho.settings.endpoint import Endpoint
 
 __all__ = ["answer", "serve_metrics"]
 
-# So many clients have a connection at once. A server has few that watch it, and they don't come
-# often: every 15 s or so.
+# The most HTTP clients at once.  A server has few monitors, and they connect only every 15 s or so.
 _MOST_CLIENTS = 32
 
-# A client is given so long for all of it. (Prometheus gives us 10 s too, and a Kubernetes
-# probe 1 s.)
+# How long a request and its response may take together.  (Prometheus waits 10 s too, and a
+# Kubernetes probe 1 s.)
 _SECONDS = 10.0
 
-# The longest request, up to its body, which nobody reads. (Prometheus sends half a KiB.)
+# The longest request, without its body, which is not read.  (Prometheus sends half a KiB.)
 _MOST_BYTES = 8192
 
 _PATHS = (b"/metrics", b"/livez", b"/readyz")
 _METHODS = (b"GET", b"HEAD", b"OPTIONS")
 
-# The scheme and authority of a target in absolute form, which proxies get (RFC 9112, 3.2.2).
+# Scheme and authority of a target in absolute form, as sent to proxies (RFC 9112, 3.2.2).
 _BEFORE_PATH = re.compile(rb"https?://[^/?#]*", flags=re.IGNORECASE)
 
 
@@ -59,22 +58,21 @@ async def serve_metrics(
 ) -> None:
     """Answer ``/metrics``, ``/livez`` and ``/readyz`` until cancelled.
 
-    Everybody who can connect is answered, and metrics take the event loop for 0.2 ms, or 2
-    with 10,000 connections: listen where only those can connect who watch the server.  There
-    are 32 places; when all are taken, whoever connects gets the place of another: of the source
-    that has most of them, the client that has kept us waiting longest for its request.  So
-    silent ones keep nobody out.
+    Every client that can connect gets an answer, and metrics take the event loop 0.2 ms, or 2 ms
+    with 10,000 connections.  So listen where only monitors can connect.  There are 32 places.  When
+    all are taken, a new client replaces another: of the source with the most clients, the one that
+    has been silent longest.  So silent clients keep no other out.
 
-    Nothing that a client does is raised, and what goes wrong in accepting is logged and tried
-    again: what only watches a server does not end it.
+    Errors of clients are never raised.  If accepting fails, that is logged and tried again:
+    monitoring must not end the server.
 
     Args:
-      listeners: where they connect; whoever opened them closes them.  TLS is not spoken here.
-      watched: what is watched, by the name that it has in metrics; asked anew each time.
-      ready: returns whether new clients are welcome, so that a load balancer sends some.
-      records_lost: returns how many records did not get into the log.
-      buffers: what the connections of all listeners hold together in memory, if that is to be told.
-      task_status: started with the endpoints of `listeners`, in their order, with the
+      listeners: the sockets that monitors connect to, without TLS.  The caller closes them.
+      watched: the listeners to report on, by their names in metrics; read anew for each request.
+      ready: returns whether the server accepts new clients, for load balancers.
+      records_lost: returns how many log records were lost.
+      buffers: counts the memory that all connections hold; without it, those metrics are left out.
+      task_status: started with the endpoints of `listeners`, in the same order, with the
         ports that the system picked.
     """
     with ExitStack() as stack:
@@ -87,7 +85,7 @@ async def serve_metrics(
 
 
 class _Watchers:
-    """All who are connected, each served by a task of its own."""
+    """All connected HTTP clients; each has a task of its own."""
 
     def __init__(
         self,
@@ -108,18 +106,18 @@ class _Watchers:
         self._metrics = Metrics(
             watched, lambda: not self._unready(), self._failures.report, records_lost, buffers
         )
-        # Where each comes from; the one that was heard of longest ago is the first.
+        # The source of each client, in order: the one that has been silent longest comes first.
         self._clients: dict[trio.CancelScope, Source | None] = {}
 
     def _unready(self) -> str:
-        """Return why new clients are not welcome; nothing if they are."""
+        """Return why the server accepts no new clients; empty if it does."""
         if not self._ready():
             return "draining"
         stuck = [name for name, one in self._watched.items() if one.counters.no_worker_left]
         return f"no worker thread is left: {', '.join(stuck)}" if stuck else ""
 
     def greet(self, client: socket.socket, address: object) -> None:
-        """Have a client served that was just accepted, if need be instead of another."""
+        """Serve a client that was just accepted; if all places are taken, drop another."""
         scope = trio.CancelScope()
         self._nursery.start_soon(self._serve, trio.socket.from_stdlib_socket(client), scope)
         if len(self._clients) >= _MOST_CLIENTS:
@@ -127,21 +125,21 @@ class _Watchers:
         self._clients[scope] = source_of(address)
 
     def cannot_accept(self, problem: str) -> None:
-        """Warn that nobody can be accepted, once a second at the most."""
+        """Warn that accepting fails, at most once a second."""
         self._throttle.warn(
             "can't accept requests for metrics for now: %(problem)s", {"problem": problem}
         )
 
     def _drop_one(self) -> None:
-        """End, without a word, the longest silent one of the source that has the most."""
+        """Drop the longest silent client of the source with the most clients; send no response."""
         numbers = Counter(self._clients.values())
         most = max(numbers.values())
         scope = next(one for one, source in self._clients.items() if numbers[source] == most)
-        del self._clients[scope]  # at once, since its task ends some turns later
+        del self._clients[scope]  # now, since its task ends some turns of the loop later
         scope.cancel()
 
     async def _serve(self, client: trio.socket.SocketType, scope: trio.CancelScope) -> None:
-        """Serve one client: the boundary of all that is done for it."""
+        """Serve one client; this is the error boundary of its connection."""
         try:
             with scope:
                 stream = trio.SocketStream(client)
@@ -149,7 +147,7 @@ class _Watchers:
         except (trio.Cancelled, KeyboardInterrupt):
             raise
         except BaseException as failure:
-            # Without memory for the record there is none.
+            # If memory is too short for the record, do without it.
             with suppress(Exception):
                 self._failures.report(failure)
         finally:
@@ -157,7 +155,7 @@ class _Watchers:
             client.close()
 
     def _heard(self, scope: trio.CancelScope) -> None:
-        """Let a client that has made its request wait for its response behind the silent ones."""
+        """Move a client that has sent its request behind the silent ones."""
         if scope in self._clients:
             self._clients[scope] = self._clients.pop(scope)
 
@@ -168,15 +166,16 @@ async def answer(
     unready: Callable[[], str],
     heard: Callable[[], None] = lambda: None,
 ) -> None:
-    """Answer one request; what the client does is never raised.
+    """Answer one request; errors of the client are never raised.
 
-    Returns within ten seconds, and the stream is still to be closed then.
+    Returns within ten seconds.  The caller closes the stream.
 
     Args:
-      stream: the client's.
-      metrics: what is said of ``/metrics``.
-      unready: returns what is said of ``/readyz``: why new clients are not welcome, or nothing.
-      heard: called when the whole request has come.
+      stream: the client's stream.
+      metrics: the metrics for ``/metrics``.
+      unready: returns the answer to ``/readyz``: why the server accepts no new clients, or an
+        empty text if it does.
+      heard: called when the whole request has arrived.
     """
     with trio.move_on_after(_SECONDS):
         try:
@@ -195,7 +194,7 @@ async def _response(
     unready: Callable[[], str],
     heard: Callable[[], None],
 ) -> bytes:
-    """Return the response to the one request of a connection; none if that does not come."""
+    """Return the response to a connection's only request; empty if no request arrives."""
     try:
         while (event := connection.next_event()) is h11.NEED_DATA:
             connection.receive_data(bytes(await stream.receive_some(_MOST_BYTES)))
@@ -218,7 +217,7 @@ class _Response:
 
 
 def _answer_to(request: h11.Request, metrics: Metrics, unready: Callable[[], str]) -> _Response:
-    """Return what is said to a request of any method for any target."""
+    """Return the response to a request with any method and target."""
     authority = _BEFORE_PATH.match(request.target)
     path = request.target[authority.end() if authority else 0 :].partition(b"?")[0] or b"/"
     if request.method == b"OPTIONS" and (path in _PATHS or path == b"*"):
