@@ -123,8 +123,8 @@ MOST = 16 * MAX_LINE
 ELSEWHERE = "127.0.0.2"
 
 TOLD = (
-    b"!error: all clients together hold more than 262144 bytes in lines without an end and "
-    b"replies that are not taken, and you hold most; closing the connection\n"
+    b"!error: all clients together hold more than 262144 bytes in unfinished lines and "
+    b"unread replies, and you hold most; closing the connection\n"
 )
 
 

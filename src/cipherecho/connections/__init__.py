@@ -1,1 +1,1 @@
-"""One connection's life, and the two drivers that serve it."""
+"""Connections, and the two drivers that serve them."""

@@ -66,11 +66,11 @@ class Terms:
 
 
 class Connection:
-    """A client, its session, and where they stand.
+    """A client's session, and the state of its connection.
 
     Args:
-      session: what answers the client.
-      terms: what holds for all connections of the server.
+      session: answers the client's lines.
+      terms: what all connections of the server share.
       peer: the client's name in the log.
     """
 
@@ -101,47 +101,47 @@ class Connection:
         self.terms = terms
         self.peer = peer
         self.subject = ""
-        """Whom the client's certificate is for, as TLS has it; empty without one."""
+        """The subject of the client's TLS certificate; empty without one."""
         self.reply = b""
-        """What is still to be sent."""
+        """The bytes that remain to be sent."""
         self.is_in_reply = False
-        """Whether some of that may have been sent."""
+        """Whether a part of the current reply may have been sent already."""
         self.received = 0
-        """How many bytes came."""
+        """The bytes received so far, without TLS's own."""
         self.sent = 0
-        """How many bytes were sent."""
+        """The bytes sent so far, without TLS's own."""
         self.waiting_since = trio.current_time()
-        """Since when there is nothing to do but to wait for input."""
+        """When the connection began to wait for input."""
         self.counted = 0
-        """How many bytes of memory :attr:`Terms.buffers` has it down for."""
+        """The memory that :attr:`Terms.buffers` has counted for it, in bytes."""
         self.is_dismissed = False
-        """Whether it has to go, as all together hold too much; then it holds nothing."""
+        """Whether it must end because all connections hold too much; it holds nothing then."""
         self.job: Job | None = None
-        """What a worker thread does for it now."""
+        """Its current job in a worker thread."""
         self.worked_until = 0.0
-        """Until when the workers' queue reckons that it had its share of them, ..."""
+        """When its last job ended, in the virtual time of the workers' queue, ..."""
         self.worked_at = 0.0
-        """... and when it found that."""
+        """... and by perf_counter."""
         self._started = self.waiting_since
         self._has_ended = False
         self._line_number = 0
         self._line_deadline = inf
 
     def input_deadline(self) -> float:
-        """Return until when input may be waited for: the idle time, or the line time's end.
+        """Return when waiting for input times out, by the idle timeout or the line timeout.
 
-        The time of a line starts when this is asked for the first time since it began.
+        A line's timeout starts at the first call after the line has begun.
         """
         limits = self.terms.limits
         if not self.session.has_begun_line:
             self._line_deadline = inf
         elif self._line_deadline == inf or self._line_number != self.session.lines:
-            self._line_number = self.session.lines  # of those before the one that has begun
+            self._line_number = self.session.lines  # the number of lines before this one
             self._line_deadline = self.waiting_since + limits.line_timeout
         return min(self.waiting_since + limits.idle_timeout, self._line_deadline)
 
     def why_input_ended(self) -> tuple[Ended, str]:
-        """Return the reason for the log, and the message for the client, of a time that is up."""
+        """Return the reason of a timeout for the log, and the message for the client."""
         limits = self.terms.limits
         if trio.current_time() >= self._line_deadline:
             return (
@@ -193,8 +193,8 @@ class Connection:
     def dismissal(self) -> bytes:
         """Return the error line for a dismissed client."""
         return error_line(
-            f"all clients together hold more than {self.terms.buffers.most} bytes in lines without "
-            "an end and replies that are not taken, and you hold most; closing the connection"
+            f"all clients together hold more than {self.terms.buffers.most} bytes in unfinished "
+            "lines and unread replies, and you hold most; closing the connection"
         )
 
     def add_to(self, traffic: Traffic) -> None:

@@ -50,13 +50,13 @@ _BROKEN_IN_BACKLOG = {
 class Acceptor:
     """Accepts the clients of one listening socket.
 
-    It uses a second socket, which :meth:`close` closes: one of Trio's would cost a turn of the
-    scheduler for each client.
+    It accepts through a duplicate of the listening socket, which :meth:`close` closes.  A Trio
+    socket would cost a turn of the scheduler for each client.
 
     Args:
-      listening: where clients connect.  greet: takes over each client, called with its socket and
-      address.  If it raises, accepting has
-        failed, and the socket is closed.
+      listening: where clients connect.
+      greet: called with each client's socket and address, and takes the client over.  If it raises,
+        accepting has failed, and the socket is closed here.
       failed: called with the reason when accepting fails, to log it.
       admission: says whether there is a place for one more client; without it, there always is.
       lane: waits for clients together with its connections; without it, this waits itself.

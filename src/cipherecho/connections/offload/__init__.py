@@ -1,1 +1,1 @@
-"""Which lines are too slow for the event loop, and the threads that code them."""
+"""Finds lines that are too slow for the event loop, and codes them in threads."""
