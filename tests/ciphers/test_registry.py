@@ -48,9 +48,9 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def site(tmp_path: Path, ours: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A site that comes before cipherecho itself, which is all that is installed."""
+    monkeypatch.syspath_prepend(ours)  # keeps what the path is now, and restores it
     # Most of the time would go to a hundred packages that have no ciphers.
-    elsewhere = [place for place in sys.path if not place.endswith("-packages")]
-    monkeypatch.setattr(sys, "path", [*elsewhere, str(ours)])
+    sys.path[:] = [place for place in sys.path if not place.endswith("-packages")]
     yield _new_site(tmp_path / "site", monkeypatch)
     for name, module in list(sys.modules.items()):
         if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
