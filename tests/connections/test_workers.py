@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from math import inf
-from statistics import fmean
 
 import pytest
 import trio
@@ -313,33 +312,19 @@ async def test_threads_that_are_in_each_others_way_are_few(monkeypatch: pytest.M
     # However busy the machine is: as though these had one processor between them.
     monkeypatch.setattr(module, "_NEWEST_SHARE", 0)
     monkeypatch.setattr(module, "_LONG_SECONDS", inf)
-
-    class Computing:
-        """Computes for 5 ms."""
-
-        slow = True
-        at_once = 0
-
-        def __init__(self) -> None:
-            self.seen: list[int] = []
-
-        def encrypt(self, body: bytes) -> bytes:
-            self.at_once += 1
-            self.seen.append(self.at_once)
-            end = time.thread_time() + 0.005
-            while time.thread_time() < end:
-                pass
-            self.at_once -= 1
-            return body
-
-    cipher = Computing()
-    async with working(cipher, 8) as crew, trio.open_nursery() as nursery:
+    cipher = Gated()
+    async with working(cipher, 16) as crew:
         crew.workers._processors = 1
-        for _ in range(8):
-            nursery.start_soon(crew.code, crew.client(b"a\n" * 5))
-    assert len(cipher.seen) == 40
-    # Two, and now and then one that is about to begin. Without the bound, all eight are at it.
-    assert fmean(cipher.seen) <= 3
+        jobs = [crew.workers.submit(crew.client(b"hold %d\n" % gate)) for gate in range(16)]
+        await until(lambda: len(cipher.begun) >= 2)
+        await until_later(0.1)
+        # Two, and on a busy machine some that a thread was about to begin when others were let in.
+        # Without the bound, all 16 have begun.
+        assert cipher.most_at_once <= 8
+        cipher.open_all()
+        for job in jobs:
+            await everything(job)
+    assert len(cipher.begun) == 16
 
 
 async def test_a_job_ends_after_a_while_and_its_connection_goes_on_in_another() -> None:
